@@ -1,0 +1,259 @@
+"""Image bytes to the uint8 pixels a model takes, and pixels back to PNG.
+
+The one place where images are decoded and resized: serving and training both call it, so the two cannot drift
+apart. It knows Pillow and numpy; it does not know models, batches, files or HTTP.
+"""
+
+import io
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "FORMATS",
+    "DecodeLimits",
+    "ImageError",
+    "ImageTooLargeError",
+    "InputSpec",
+    "Pixels",
+    "UndecodableImageError",
+    "UnsupportedFormatError",
+    "decode_image",
+    "encode_png",
+    "fit_pixels",
+    "sniff_format",
+]
+
+Pixels = NDArray[np.uint8]
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+"""Pillow names of the formats that are decoded. Everything else is refused by its first bytes, so that no
+rarely-used parser ever sees data from outside."""
+
+_ALPHA_MODES = frozenset({"RGBA", "LA", "PA"})
+_SIXTEEN_BIT_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
+_FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+class ImageError(Exception):
+    """An image that cannot become pixels; the message is one sentence for the person who sent it."""
+
+
+class UnsupportedFormatError(ImageError):
+    """The bytes are not of a format in `FORMATS`, or have a pixel type without a defined range."""
+
+
+class ImageTooLargeError(ImageError):
+    """The image has more pixels than `DecodeLimits.max_pixels`."""
+
+
+class UndecodableImageError(ImageError):
+    """The bytes start like a supported format but are empty, truncated or corrupt."""
+
+
+@dataclass(frozen=True)
+class DecodeLimits:
+    """What one image may cost.
+
+    Attributes:
+        max_pixels: Width times height as written in the file's header; checked before any pixel is decoded.
+    """
+
+    max_pixels: int = 50_000_000
+
+
+class InputSpec(BaseModel):
+    """What a model takes, and the rule by which any image is brought to it (part of every bundle's manifest).
+
+    Attributes:
+        height: Pixels.
+        width: Pixels.
+        colour_mode: `L` for grey (one channel), `RGB` for colour (three).
+        resize: `cover` scales until the target is covered and crops the centre; `contain` scales until the image
+            fits and pads with the background; `stretch` ignores the aspect ratio.
+        resample: The interpolation filter, always antialiased.
+        background: Red, green and blue, 0 to 255, under transparent pixels and beside contained images.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    height: int = Field(ge=1, le=4096)
+    width: int = Field(ge=1, le=4096)
+    colour_mode: Literal["L", "RGB"]
+    resize: Literal["cover", "contain", "stretch"] = "cover"
+    resample: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
+    background: tuple[int, int, int] = (0, 0, 0)
+
+    @property
+    def channels(self) -> int:
+        """1 for grey, 3 for colour."""
+        return len(self.colour_mode)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width, channels: the shape of one item of the model's batch."""
+        return self.height, self.width, self.channels
+
+
+def sniff_format(data: bytes) -> str | None:
+    """Names the image format by its first bytes.
+
+    Args:
+        data: The file, or at least its first 16 bytes.
+
+    Returns:
+        A member of `FORMATS`, or None.
+    """
+    starts = (
+        (b"\xff\xd8\xff", "JPEG"),
+        (b"\x89PNG\r\n\x1a\n", "PNG"),
+        (b"GIF87a", "GIF"),
+        (b"GIF89a", "GIF"),
+        (b"BM", "BMP"),
+        (b"II*\x00", "TIFF"),
+        (b"MM\x00*", "TIFF"),
+    )
+    for start, name in starts:
+        if data.startswith(start):
+            return name
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    if data[4:12] in {b"ftypavif", b"ftypavis"}:
+        return "AVIF"
+    return None
+
+
+def decode_image(data: bytes, spec: InputSpec, limits: DecodeLimits) -> Pixels:
+    """Decodes one encoded image and fits it to a model's input.
+
+    The first frame is taken, the EXIF orientation applied, transparency laid over `spec.background`, 16-bit grey
+    scaled to 8 bits, every colour space converted (embedded ICC profiles are not applied).
+
+    Args:
+        data: The whole encoded image.
+        spec: What the model takes.
+        limits: What the image may cost.
+
+    Returns:
+        Pixels of shape `spec.shape`, 0 to 255.
+
+    Raises:
+        UnsupportedFormatError: Not one of `FORMATS`.
+        ImageTooLargeError: More than `limits.max_pixels`.
+        UndecodableImageError: Empty, truncated or corrupt.
+    """
+    name = sniff_format(data)
+    if name is None:
+        if not data:
+            raise UndecodableImageError("The image is empty (0 bytes).")
+        raise UnsupportedFormatError(
+            f"Expected an image in one of the formats {', '.join(FORMATS)}; "
+            f"found bytes starting with {data[:8].hex(' ')}."
+        )
+    try:
+        with Image.open(io.BytesIO(data), formats=(name,)) as image:
+            _check_size(image.width, image.height, limits)
+            image.load()
+            return _fit(_normalise(image), spec)
+    except (ImageError, MemoryError):
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageTooLargeError(f"The {name} image is too large: {error}") from error
+    except Exception as error:  # Pillow's parsers raise whatever a corrupt file makes of them, from OSError to KeyError
+        raise UndecodableImageError(
+            f"The {name} image is truncated or corrupt and cannot be decoded: {error}"
+        ) from error
+
+
+def fit_pixels(pixels: Pixels, spec: InputSpec, limits: DecodeLimits) -> Pixels:
+    """Fits pixels that are already decoded to a model's input, by the same rule as `decode_image`.
+
+    Args:
+        pixels: uint8 of shape [height, width], [height, width, 1], [height, width, 3] or [height, width, 4] (RGBA).
+        spec: What the model takes.
+        limits: What the image may cost.
+
+    Returns:
+        Pixels of shape `spec.shape`; a copy.
+
+    Raises:
+        UnsupportedFormatError: Another dtype or shape.
+        ImageTooLargeError: More than `limits.max_pixels`.
+    """
+    grey = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels
+    has_image_shape = grey.ndim == 2 or (grey.ndim == 3 and grey.shape[-1] in {3, 4})
+    if pixels.dtype != np.uint8 or pixels.size == 0 or not has_image_shape:
+        raise UnsupportedFormatError(
+            f"Expected uint8 pixels of shape [height, width] or [height, width, 1, 3 or 4]; "
+            f"found {pixels.dtype} of shape {list(pixels.shape)}."
+        )
+    _check_size(grey.shape[1], grey.shape[0], limits)
+    return _fit(_normalise(Image.fromarray(grey)), spec)
+
+
+def encode_png(pixels: Pixels) -> bytes:
+    """Encodes pixels of shape [height, width, 1 or 3] as a PNG, lightly compressed because latency matters more."""
+    buffer = io.BytesIO()
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    image.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _check_size(width: int, height: int, limits: DecodeLimits) -> None:
+    if width * height > limits.max_pixels:
+        raise ImageTooLargeError(
+            f"The image has {width} × {height} = {width * height:,} pixels; at most {limits.max_pixels:,} are accepted."
+        )
+
+
+def _normalise(image: Image.Image) -> Image.Image:
+    """Upright L, RGB or RGBA with 8 bits a channel."""
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode in _SIXTEEN_BIT_MODES:
+        return Image.fromarray(_to_eight_bits(np.asarray(upright)))
+    if upright.mode == "F":
+        raise UnsupportedFormatError(
+            "Expected 8- or 16-bit pixels; found floating-point ones, which have no fixed range."
+        )
+    if upright.mode in _ALPHA_MODES or "transparency" in upright.info:
+        return upright.convert("RGBA")
+    if upright.mode in {"1", "L"}:
+        return upright.convert("L")
+    return upright.convert("RGB")
+
+
+def _to_eight_bits(values: NDArray[np.generic]) -> Pixels:
+    """0..65535 to 0..255 by 1/257, rounded; Pillow's own conversion would clip at 255."""
+    wide = values.astype(np.int64)
+    if wide.min() < 0 or wide.max() > 65535:
+        raise UnsupportedFormatError(
+            f"Expected grey values of 0 to 65535; found {wide.min()} to {wide.max()}. Save the image with 8 or 16 bits."
+        )
+    return ((wide + 128) // 257).astype(np.uint8)
+
+
+def _fit(image: Image.Image, spec: InputSpec) -> Pixels:
+    if image.mode == "RGBA":
+        backdrop = Image.new("RGBA", image.size, (*spec.background, 255))
+        image = Image.alpha_composite(backdrop, image).convert("RGB")
+    image = image.convert(spec.colour_mode)
+    size, resample = (spec.width, spec.height), _FILTERS[spec.resample]
+    if image.size == size:
+        fitted = image
+    elif spec.resize == "cover":
+        fitted = ImageOps.fit(image, size, resample)
+    elif spec.resize == "contain":
+        backdrop = Image.new("RGB", (1, 1), spec.background).convert(spec.colour_mode)
+        fitted = ImageOps.pad(image, size, resample, color=backdrop.getpixel((0, 0)))  # type: ignore[arg-type]
+    else:
+        fitted = image.resize(size, resample)
+    return np.array(fitted, dtype=np.uint8).reshape(spec.shape)
