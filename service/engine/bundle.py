@@ -249,7 +249,7 @@ def _read_manifest(path: Path) -> Manifest:
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version != SCHEMA_VERSION:
         raise BundleError(
-            f"{path}: expected schema_version {SCHEMA_VERSION}, found {version!r}; export the bundle again with this version."
+            f"{path}: expected schema_version {SCHEMA_VERSION}, found {version!r}; export it again with this version."
         )
     try:
         return Manifest.model_validate_json(path.read_bytes())
