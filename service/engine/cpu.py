@@ -1,0 +1,54 @@
+"""How many CPUs this process may really use, and how they are shared between decoding and inference."""
+
+import math
+import os
+from pathlib import Path
+
+__all__ = ["decode_threads", "inference_threads", "usable_cpus"]
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def usable_cpus(cgroup: Path = _CGROUP) -> int:
+    """Counts the CPUs that affinity and the container's quota allow, rounded up; at least 1.
+
+    Args:
+        cgroup: Where the control group of this process is mounted (version 1 or 2).
+    """
+    quota = _quota(cgroup)
+    return max(1, min(_affinity(), math.ceil(quota) if quota else _affinity()))
+
+
+def inference_threads(cpus: int) -> int:
+    """The threads of one run on the CPU: half of them, because decoding a photo costs about as much."""
+    return max(1, cpus // 2)
+
+
+def decode_threads(cpus: int) -> int:
+    """The threads that decode images: what inference leaves."""
+    return max(1, cpus - inference_threads(cpus))
+
+
+def _affinity() -> int:
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _quota(cgroup: Path) -> float | None:
+    """CPUs the quota allows; None when there is none."""
+    if (version2 := _read(cgroup / "cpu.max")) is not None:
+        quota, _, period = version2.partition(" ")
+    else:
+        quota = _read(cgroup / "cpu" / "cpu.cfs_quota_us") or ""
+        period = _read(cgroup / "cpu" / "cpu.cfs_period_us") or ""
+    if not (quota.isdecimal() and period.isdecimal() and int(period)):  # "max" and "-1" mean no quota
+        return None
+    return int(quota) / int(period) or None
+
+
+def _read(file: Path) -> str | None:
+    try:
+        return file.read_text().strip()
+    except OSError:
+        return None

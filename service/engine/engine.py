@@ -1,0 +1,255 @@
+"""A model that takes images and gives embeddings, reconstructions and similarities; needs no server.
+
+    with Engine.load(Path("models/fashion/1")) as engine:
+        embeddings = engine.embed([Path("shoe.jpg"), png_bytes, pixels])
+"""
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, TypeVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.engine import similarity
+from service.engine.batcher import Lane
+from service.engine.bundle import Manifest, Precision
+from service.engine.errors import EngineError
+from service.engine.images import (
+    DecodeLimits,
+    ImageError,
+    ImageTooLargeError,
+    Pixels,
+    UndecodableImageError,
+    decode_image,
+    fit_pixels,
+)
+from service.engine.model import Model
+from service.engine.results import Embedding, Embeddings, Reconstruction
+from service.engine.runtime import Runtime, Work
+from service.engine.ticket import Post, Ticket, Timings
+
+__all__ = [
+    "Embedding",
+    "Embeddings",
+    "Engine",
+    "ImageInput",
+    "Reconstruction",
+    "Task",
+    "Ticket",
+    "Timings",
+]
+
+ImageInput = bytes | Path | NDArray[np.uint8]
+"""An encoded image, a file that holds one, or pixels of shape [height, width] or [height, width, 1, 3 or 4]."""
+
+Task = Literal["embed", "reconstruct"]
+T = TypeVar("T")
+
+
+class Engine:
+    """One loaded model and the runtime that feeds it; safe to use from any thread."""
+
+    def __init__(self, model: Model, runtime: Runtime | None = None) -> None:
+        self.model = model
+        self.runtime = runtime or Runtime()
+        self._owns_runtime = runtime is None
+        self._lanes = {
+            "embed": Lane(self._run_embed, self.runtime.max_batch),
+            "reconstruct": Lane(self._run_reconstruct, self.runtime.max_batch),
+        }
+
+    @classmethod
+    def load(
+        cls,
+        path: Path,
+        *,
+        device: str = "auto",
+        precision: Precision = "float32",
+        threads: int | None = None,
+        runtime: Runtime | None = None,
+    ) -> "Engine":
+        """Loads a bundle, checks it against its golden outputs and warms it up.
+
+        Args:
+            path: The directory that holds `manifest.json`.
+            device: `auto`, `cpu`, `cuda` or `cuda:N`.
+            precision: Of the encoder; the bundle must have it.
+            threads: Of one run on the CPU; None leaves room for decoding.
+            runtime: Shared by several engines, which then share its queue and its limits; None makes one that
+                `close` ends.
+
+        Raises:
+            BundleError: The bundle is incomplete, changed, or does not give its golden outputs here.
+            DeviceError: The device is not there.
+        """
+        model = Model.load(path, device=device, threads=threads, precision=precision)
+        engine = cls(model, runtime)
+        model.warm_up(engine.runtime.max_batch)
+        return engine
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the bundle says of itself."""
+        return self.model.manifest
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change whenever something that changes a vector does."""
+        return self.model.fingerprint
+
+    def embed(self, images: Sequence[ImageInput]) -> Embeddings:
+        """Embeds any number of images, waiting for room in the queue.
+
+        Returns:
+            Mean and variance of shape [N, D], in the order given; [0, D] for none.
+
+        Raises:
+            ImageError: Of the first bad image; the message names its index.
+            EngineError: The engine is closed, or the model failed.
+        """
+        ticket: Ticket[Embedding] = Ticket(len(images))
+        return Embeddings.stack(self._wait(images, "embed", ticket), self.manifest.embedding.dim)
+
+    def reconstruct(self, images: Sequence[ImageInput]) -> list[Reconstruction]:
+        """Decodes the embeddings of any number of images back to pixels, waiting for room in the queue.
+
+        Raises:
+            ImageError: Of the first bad image; the message names its index.
+            EngineError: The engine is closed, or the model failed.
+        """
+        ticket: Ticket[Reconstruction] = Ticket(len(images))
+        return self._wait(images, "reconstruct", ticket)
+
+    def similarity(
+        self,
+        left: Sequence[ImageInput] | Embeddings,
+        right: Sequence[ImageInput] | Embeddings,
+        metrics: Sequence[str],
+        *,
+        pairs: bool = False,
+        prior: float = 0.5,
+    ) -> dict[str, NDArray[np.float64]]:
+        """Compares images, or embeddings that are there already; see `service.engine.similarity.compare`.
+
+        Raises:
+            SimilarityError: A metric that this model does not define, or sides that do not fit each other.
+            ImageError: Of the first bad image.
+        """
+        sides = [side if isinstance(side, Embeddings) else self.embed(side) for side in (left, right)]
+        return similarity.compare(*sides, self.manifest.embedding, metrics, pairs=pairs, prior=prior)
+
+    @overload
+    def submit(
+        self,
+        images: Sequence[ImageInput],
+        task: Literal["embed"],
+        *,
+        deadline_s: float | None = None,
+        post: Post | None = None,
+    ) -> Ticket[Embedding]: ...
+
+    @overload
+    def submit(
+        self,
+        images: Sequence[ImageInput],
+        task: Literal["reconstruct"],
+        *,
+        deadline_s: float | None = None,
+        post: Post | None = None,
+    ) -> Ticket[Reconstruction]: ...
+
+    def submit(
+        self,
+        images: Sequence[ImageInput],
+        task: Task,
+        *,
+        deadline_s: float | None = None,
+        post: Post | None = None,
+    ) -> Ticket[Any]:
+        """Starts work on a request without waiting: all of it is admitted, or none.
+
+        Args:
+            images: The items.
+            task: What to do with each.
+            deadline_s: Seconds from now after which items that no batch has started are dropped.
+            post: Runs a function where the result is awaited, as `loop.call_soon_threadsafe` does; called once for
+                all tickets that a batch finishes. None sets futures in the engine's own threads.
+
+        Raises:
+            QueueFullError: No room now.
+            RequestTooLargeError: More than the queue can ever hold.
+            NotReadyError: Draining, closed or dead.
+        """
+        ticket: Ticket[Any] = Ticket(len(images), deadline_s=deadline_s, post=post)
+        self.runtime.submit(ticket, self._work(images), self._lanes[task], self.model.device)
+        return ticket
+
+    def close(self) -> None:
+        """Ends the runtime, if this engine made it."""
+        if self._owns_runtime:
+            self.runtime.close()
+
+    def __enter__(self) -> "Engine":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _wait(self, images: Sequence[ImageInput], task: Task, ticket: Ticket[T]) -> list[T]:
+        self.runtime.submit(ticket, self._work(images), self._lanes[task], self.model.device, wait=True)
+        results: list[T] = []
+        for index, outcome in enumerate(ticket.future.result()):
+            if isinstance(outcome, ImageError | EngineError):
+                raise type(outcome)(f"Image {index}: {outcome}") from outcome
+            results.append(outcome)
+        return results
+
+    def _work(self, images: Sequence[ImageInput]) -> list[Work]:
+        if isinstance(images, bytes | str | Path):
+            raise ValueError(f"Expected a list of images, found one {type(images).__name__}; put it in a list.")
+        return [Work(_size_bytes(image), functools.partial(self._read, image)) for image in images]
+
+    def _read(self, image: ImageInput) -> Pixels:
+        spec, limits = self.manifest.input, self.runtime.limits
+        if isinstance(image, np.ndarray):
+            return fit_pixels(image, spec, limits)
+        data = _read_file(image, self.runtime.max_bytes) if isinstance(image, Path) else image
+        return decode_image(data, spec, limits)
+
+    def _run_embed(self, pixels: Sequence[Pixels]) -> list[Embedding]:
+        return list(self.model.encode(np.stack(pixels)))
+
+    def _run_reconstruct(self, pixels: Sequence[Pixels]) -> list[Reconstruction]:
+        result = self.model.reconstruct(np.stack(pixels))
+        errors = result.squared_error
+        typicality = self.manifest.typicality.share_above(errors)
+        return list(
+            map(Reconstruction, result.pixels, errors.tolist(), typicality.tolist(), result.embeddings, strict=True)
+        )
+
+
+def _size_bytes(image: ImageInput) -> int:
+    """What the item keeps in memory while it waits: a file is read only when its turn comes."""
+    match image:
+        case bytes():
+            return len(image)
+        case np.ndarray():
+            return image.nbytes
+        case Path():
+            return 0
+    raise ValueError(f"Expected bytes, a Path or a uint8 array, found {type(image).__name__}.")
+
+
+def _read_file(path: Path, max_bytes: int) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > max_bytes:
+            raise ImageTooLargeError(f"{path}: the file has {size:,} bytes; at most {max_bytes:,} are accepted.")
+        return path.read_bytes()
+    except OSError as error:
+        raise UndecodableImageError(f"{path}: the file cannot be read: {error.strerror or error}.") from error

@@ -1,0 +1,139 @@
+"""A request's place in the queue: its items, what became of each, and how the one who waits is told.
+
+Knows nothing of how items are decoded or run.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from service.engine.errors import DeadlineExceededError, EngineError, RequestCancelledError
+from service.engine.images import ImageError
+
+__all__ = ["Item", "Post", "Ticket", "Timings", "announce"]
+
+T = TypeVar("T")
+Post = Callable[[Callable[[], None]], object]
+"""Runs a function in the thread that waits, as `loop.call_soon_threadsafe` does."""
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds in each phase: for an item, what it took; for a ticket, the longest that any of its items took.
+
+    Attributes:
+        decode_s: From admission to pixels, the wait for a decode thread included.
+        queue_s: From pixels to the start of the batch.
+        inference_s: Of the batch.
+    """
+
+    decode_s: float = 0.0
+    queue_s: float = 0.0
+    inference_s: float = 0.0
+
+    def longest(self, other: "Timings") -> "Timings":
+        """The longer of the two, phase by phase."""
+        return Timings(
+            max(self.decode_s, other.decode_s),
+            max(self.queue_s, other.queue_s),
+            max(self.inference_s, other.inference_s),
+        )
+
+
+class Ticket(Generic[T]):
+    """A request that was admitted.
+
+    Attributes:
+        future: One outcome per item, in order: a result, or the error that befell that item alone. Never raises,
+            except `CancelledError` after `cancel`.
+        post: How to reach the thread that waits; the future is set there. None sets it wherever the work ended.
+        timings: Complete once the future is done.
+    """
+
+    def __init__(self, size: int, *, deadline_s: float | None = None, post: Post | None = None) -> None:
+        self.future: Future[list[T | ImageError | EngineError]] = Future()
+        self.post = post
+        self.timings = Timings()
+        self._outcomes: list[Any] = [None] * size
+        self._open = size
+        self._deadline = None if deadline_s is None else time.monotonic() + deadline_s
+        self._lock = threading.Lock()
+        if not size:
+            self.future.set_result([])
+
+    def cancel(self) -> bool:
+        """Drops every item that no batch has started; cancelling the future does the same. False when it is done."""
+        return self.future.cancel()
+
+    def refusal(self) -> EngineError | None:
+        """Why work on this ticket should not be started any more, if so."""
+        if self.future.cancelled():
+            return RequestCancelledError("The request was cancelled before this item was started.")
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            return DeadlineExceededError("The deadline passed before this item was started; send less, or wait longer.")
+        return None
+
+    def settle(self, index: int, outcome: object, timings: Timings) -> bool:
+        """Notes what became of one item. True when it was the last: then `announce` is due."""
+        with self._lock:
+            self._outcomes[index] = outcome
+            self.timings = self.timings.longest(timings)
+            self._open -= 1
+            return not self._open
+
+    def resolve(self) -> None:
+        """Sets the future, unless it was cancelled."""
+        if self.future.set_running_or_notify_cancel():
+            self.future.set_result(self._outcomes)
+
+
+@dataclass(eq=False, slots=True)
+class Item:
+    """One image of a ticket on its way; the times are of `time.perf_counter`.
+
+    Attributes:
+        size_bytes: What it reserved.
+        payload: What the batch will see: nothing before it is decoded.
+    """
+
+    ticket: Ticket[Any]
+    index: int
+    size_bytes: int
+    payload: Any = None
+    admitted_at: float = field(default_factory=time.perf_counter)
+    decoded_at: float | None = None
+    started_at: float | None = None
+
+    def settle(self, outcome: object) -> bool:
+        """Notes what became of it; True when its ticket is finished by that."""
+        now = time.perf_counter()
+        decoded_at, started_at = self.decoded_at or now, self.started_at or now
+        self.payload = None
+        timings = Timings(decoded_at - self.admitted_at, max(0.0, started_at - decoded_at), now - started_at)
+        return self.ticket.settle(self.index, outcome, timings)
+
+
+def announce(tickets: Iterable[Ticket[Any]]) -> None:
+    """Sets the futures of finished tickets, waking each waiting thread once however many of them are its own."""
+    by_post: dict[Post | None, list[Ticket[Any]]] = {}
+    for ticket in tickets:
+        by_post.setdefault(ticket.post, []).append(ticket)
+    for post, finished in by_post.items():
+        _tell(post, finished)
+
+
+def _tell(post: Post | None, finished: list[Ticket[Any]]) -> None:
+    def resolve() -> None:
+        for ticket in finished:
+            ticket.resolve()
+
+    if post is None:
+        return resolve()
+    try:
+        post(resolve)
+    except RuntimeError:  # the event loop is closed: nobody waits there, but the future must not stay open
+        resolve()
+    return None
