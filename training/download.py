@@ -1,0 +1,70 @@
+"""Fetches a file over HTTP(S) and keeps it only if its hash is the expected one. Knows no data sets."""
+
+import hashlib
+import http.client
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from training.dataset import DataError
+
+__all__ = ["download"]
+
+_CHUNK_BYTES = 1 << 16
+
+
+def download(url: str, path: Path, sha256: str, *, timeout_s: float = 30.0) -> None:
+    """Downloads a file under a temporary name, checks it, and renames it; shows a progress bar on stderr.
+
+    Args:
+        url: Where the file is.
+        path: Where it shall be; its folder is made.
+        sha256: The expected SHA-256 of the file as transferred, in hexadecimal.
+        timeout_s: How long the server may stay silent.
+
+    Raises:
+        DataError: The server cannot be reached or refuses, the connection breaks, the content is not the expected
+            one, or it cannot be written. Nothing is left behind.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")  # per process: two downloads cannot mix their bytes
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        found, received, announced = _fetch(url, part, timeout_s)
+        if announced is not None and received < announced:
+            raise DataError(
+                f"{url}: expected {announced:,} bytes, found {received:,}: the connection broke; try again."
+            )
+        if found != sha256:
+            raise DataError(
+                f"{url}: expected sha256 {sha256}, found {found}; the file was changed or damaged on its way."
+            )
+        part.replace(path)
+    except (OSError, http.client.HTTPException) as error:
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        raise DataError(f"{url}: expected to download it to {path.parent}, found: {reason}.") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _fetch(url: str, path: Path, timeout_s: float) -> tuple[str, int, int | None]:
+    """The hash and number of bytes received, and how many the server had announced."""
+    digest = hashlib.sha256()
+    received = 0
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with (
+        urllib.request.urlopen(url, timeout=timeout_s) as response,  # noqa: S310 (the address is this project's own)
+        path.open("wb") as file,
+        Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress,
+    ):
+        announced = int(response.headers["Content-Length"]) if response.headers["Content-Length"] else None
+        task = progress.add_task(url.rsplit("/", 1)[-1], total=announced)
+        while chunk := response.read(_CHUNK_BYTES):
+            file.write(chunk)
+            digest.update(chunk)
+            received += len(chunk)
+            progress.update(task, advance=len(chunk))
+    return digest.hexdigest(), received, announced
