@@ -1,4 +1,4 @@
-"""The bundle on disk: what its manifest says, and whether the files beside it are the ones it speaks of.
+"""The bundle on disk: whether the files beside its manifest are the ones it speaks of.
 
 Reading a bundle is pure file work. Running its graphs, and comparing them with the golden outputs, is
 `service.engine.model`.
@@ -7,15 +7,26 @@ Reading a bundle is pure file work. Running its graphs, and comparing them with 
 import functools
 import hashlib
 import json
-from dataclasses import dataclass
+import zipfile
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 
-from service.engine.images import InputSpec
+from service.engine.manifest import (
+    SCHEMA_VERSION,
+    BundleError,
+    Calibration,
+    EmbeddingSpec,
+    FileSpec,
+    GraphSpec,
+    Manifest,
+    Precision,
+    SourceSpec,
+    TypicalitySpec,
+)
 
 __all__ = [
     "MANIFEST",
@@ -24,6 +35,7 @@ __all__ = [
     "Calibration",
     "EmbeddingSpec",
     "FileSpec",
+    "Golden",
     "GraphSpec",
     "Manifest",
     "Precision",
@@ -35,145 +47,23 @@ __all__ = [
 ]
 
 MANIFEST = "manifest.json"
-SCHEMA_VERSION: Literal[1] = 1
-
-FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-PerDimension = float | tuple[float, ...]
-Precision = Literal["float32", "float16", "int8"]
 
 
-class BundleError(Exception):
-    """A bundle that must not be served; the message says file, expected and found in one sentence."""
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class FileSpec(_Part):
-    """A file of the bundle, by name (never a path) and hash."""
-
-    file: FileName
-    sha256: Sha256
-
-
-class GraphSpec(FileSpec):
-    """An ONNX graph.
+@dataclass(frozen=True, eq=False)
+class Golden:
+    """A few images with the outputs that torch gave for them.
 
     Attributes:
-        opset: The version of the default operator set.
-        precision: Of weights and arithmetic; inputs and outputs are the same for all.
-        parity: Largest absolute difference from torch that the export measured, in latent units for an encoder
-            and grey levels for a decoder.
+        images: uint8 of shape [N, H, W, C].
+        mean: float32 of shape [N, D].
+        log_variance: float32 of shape [N, D].
+        decoded: decoder(mean); uint8 of shape [N, H, W, C].
     """
 
-    opset: int
-    precision: Precision = "float32"
-    parity: float = Field(ge=0)
-
-
-class Calibration(_Part):
-    """P(same content) = sigmoid(slope · LLR + intercept + logit prior), fitted on held-out views."""
-
-    slope: float = Field(gt=0)
-    intercept: float
-
-
-class EmbeddingSpec(_Part):
-    """The latent space: its size and prior, σ² within and τ² between contents, one number or one per dimension.
-
-    A `tau2` of null means the flat p(y), under which no calibrated similarity exists.
-    """
-
-    dim: int = Field(ge=1)
-    sigma2: PerDimension
-    tau2: PerDimension | None
-    calibration: Calibration | None = None
-
-    @model_validator(mode="after")
-    def _check_prior(self) -> "EmbeddingSpec":
-        for name, value in (("sigma2", self.sigma2), ("tau2", self.tau2)):
-            values = np.atleast_1d(np.asarray(1.0 if value is None else value))
-            if values.size not in {1, self.dim} or not (np.isfinite(values).all() and (values > 0).all()):
-                raise ValueError(f"{name} must be one positive number or {self.dim} of them, found {value}")
-        return self
-
-
-class TypicalitySpec(_Part):
-    """Squared reconstruction errors of training images at evenly spaced quantiles from 0 to 1, ascending."""
-
-    quantiles: Annotated[tuple[float, ...], Field(min_length=2)]
-
-    @model_validator(mode="after")
-    def _check_ascending(self) -> "TypicalitySpec":
-        if any(a > b for a, b in zip(self.quantiles, self.quantiles[1:], strict=False)):
-            raise ValueError("quantiles must ascend")
-        return self
-
-    def share_above(self, squared_error: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The share of training images that reconstruct worse than each given error, 0 to 1; same shape."""
-        levels = np.linspace(0.0, 1.0, len(self.quantiles))
-        return (1.0 - np.interp(squared_error, self.quantiles, levels)).astype(np.float32)
-
-
-class SourceSpec(_Part):
-    """Where the model came from: enough to find, and repeat, the run.
-
-    Attributes:
-        run: Name of the run directory.
-        code_version: Version of this project that trained it, with the commit when there was one.
-        data: The source of the images and how many were trained on.
-        command: What repeats the training.
-    """
-
-    run: str
-    code_version: str
-    data: str
-    command: str
-
-
-class Manifest(_Part):
-    """`manifest.json`: the contract between export and service."""
-
-    schema_version: Literal[1] = SCHEMA_VERSION
-    name: ModelName
-    version: int = Field(ge=1)
-    created: str
-    objective: str
-    source: SourceSpec
-    input: InputSpec
-    embedding: EmbeddingSpec
-    typicality: TypicalitySpec
-    encoders: Annotated[tuple[GraphSpec, ...], Field(min_length=1)]
-    decoder: GraphSpec
-    golden: FileSpec
-    evaluation: dict[str, float] = Field(default_factory=dict)
-
-    @property
-    def reference(self) -> str:
-        """`name@version`, as requests and headers write it."""
-        return f"{self.name}@{self.version}"
-
-    def encoder(self, precision: Precision) -> GraphSpec:
-        """The encoder graph of a precision.
-
-        Raises:
-            BundleError: The bundle has none.
-        """
-        for graph in self.encoders:
-            if graph.precision == precision:
-                return graph
-        found = ", ".join(graph.precision for graph in self.encoders)
-        raise BundleError(
-            f"{self.reference}: expected an encoder in {precision}, found {found}; export it or choose that."
-        )
-
-    def fingerprint(self, precision: Precision) -> str:
-        """16 hexadecimal digits that change whenever something that changes a vector does."""
-        parts = [self.encoder(precision).sha256, precision, self.input.model_dump_json()]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    images: NDArray[np.uint8]
+    mean: NDArray[np.float32]
+    log_variance: NDArray[np.float32]
+    decoded: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -187,10 +77,32 @@ class Bundle:
         """The path of one of the bundle's files."""
         return self.path / spec.file
 
-    def golden(self) -> dict[str, NDArray[np.generic]]:
-        """The golden arrays: `images`, `mean`, `log_variance`, and `decoded` = decoder(mean)."""
-        with np.load(self.file(self.manifest.golden), allow_pickle=False) as arrays:
-            return dict(arrays)
+    def golden(self) -> Golden:
+        """The golden arrays.
+
+        Raises:
+            BundleError: The file does not hold them, or they are of other shapes than the manifest says.
+        """
+        file = self.file(self.manifest.golden)
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                found = {field.name: arrays[field.name] for field in fields(Golden)}
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise BundleError(f"{file}: expected the golden arrays, found {error}; export the bundle again.") from error
+        count, pixels, latents = len(found["images"]), self.manifest.input.shape, (self.manifest.embedding.dim,)
+        expected = {"images": pixels, "mean": latents, "log_variance": latents, "decoded": pixels}
+        for name, shape in expected.items():
+            array = found[name]
+            if (
+                array.shape != (count, *shape)
+                or array.dtype != (np.uint8 if shape is pixels else np.float32)
+                or not count
+            ):
+                raise BundleError(
+                    f"{file}: expected {name} for {max(count, 1)} images of shape {list(shape)}, "
+                    f"found {array.dtype} of shape {list(array.shape)}; export the bundle again."
+                )
+        return Golden(**found)
 
 
 def read_bundle(path: Path) -> Bundle:

@@ -1,7 +1,7 @@
 """A model that takes images and gives embeddings, reconstructions and similarities; needs no server.
 
-    with Engine.load(Path("models/fashion/1")) as engine:
-        embeddings = engine.embed([Path("shoe.jpg"), png_bytes, pixels])
+with Engine.load(Path("models/fashion/1")) as engine:
+    embeddings = engine.embed([Path("shoe.jpg"), png_bytes, pixels])
 """
 
 import functools
@@ -17,15 +17,8 @@ from service.engine import similarity
 from service.engine.batcher import Lane
 from service.engine.bundle import Manifest, Precision
 from service.engine.errors import EngineError
-from service.engine.images import (
-    DecodeLimits,
-    ImageError,
-    ImageTooLargeError,
-    Pixels,
-    UndecodableImageError,
-    decode_image,
-    fit_pixels,
-)
+from service.engine.images import ImageError, Pixels
+from service.engine.inputs import ImageInput, read_image, size_bytes
 from service.engine.model import Model
 from service.engine.results import Embedding, Embeddings, Reconstruction
 from service.engine.runtime import Runtime, Work
@@ -42,9 +35,6 @@ __all__ = [
     "Timings",
 ]
 
-ImageInput = bytes | Path | NDArray[np.uint8]
-"""An encoded image, a file that holds one, or pixels of shape [height, width] or [height, width, 1, 3 or 4]."""
-
 Task = Literal["embed", "reconstruct"]
 T = TypeVar("T")
 
@@ -56,7 +46,7 @@ class Engine:
         self.model = model
         self.runtime = runtime or Runtime()
         self._owns_runtime = runtime is None
-        self._lanes = {
+        self._lanes: dict[Task, Lane[Pixels, Any]] = {
             "embed": Lane(self._run_embed, self.runtime.max_batch),
             "reconstruct": Lane(self._run_reconstruct, self.runtime.max_batch),
         }
@@ -138,8 +128,8 @@ class Engine:
             SimilarityError: A metric that this model does not define, or sides that do not fit each other.
             ImageError: Of the first bad image.
         """
-        sides = [side if isinstance(side, Embeddings) else self.embed(side) for side in (left, right)]
-        return similarity.compare(*sides, self.manifest.embedding, metrics, pairs=pairs, prior=prior)
+        a, b = (side if isinstance(side, Embeddings) else self.embed(side) for side in (left, right))
+        return similarity.compare(a, b, self.manifest.embedding, metrics, pairs=pairs, prior=prior)
 
     @overload
     def submit(
@@ -211,15 +201,15 @@ class Engine:
 
     def _work(self, images: Sequence[ImageInput]) -> list[Work]:
         if isinstance(images, bytes | str | Path):
-            raise ValueError(f"Expected a list of images, found one {type(images).__name__}; put it in a list.")
-        return [Work(_size_bytes(image), functools.partial(self._read, image)) for image in images]
-
-    def _read(self, image: ImageInput) -> Pixels:
-        spec, limits = self.manifest.input, self.runtime.limits
-        if isinstance(image, np.ndarray):
-            return fit_pixels(image, spec, limits)
-        data = _read_file(image, self.runtime.max_bytes) if isinstance(image, Path) else image
-        return decode_image(data, spec, limits)
+            raise ValueError(f"Expected a list of images, found one {type(images).__name__}; put it in a list.")  # noqa: TRY004
+        runtime, spec = self.runtime, self.manifest.input
+        return [
+            Work(
+                size_bytes(image),
+                functools.partial(read_image, image, spec, runtime.limits, runtime.max_bytes),
+            )
+            for image in images
+        ]
 
     def _run_embed(self, pixels: Sequence[Pixels]) -> list[Embedding]:
         return list(self.model.encode(np.stack(pixels)))
@@ -228,28 +218,5 @@ class Engine:
         result = self.model.reconstruct(np.stack(pixels))
         errors = result.squared_error
         typicality = self.manifest.typicality.share_above(errors)
-        return list(
-            map(Reconstruction, result.pixels, errors.tolist(), typicality.tolist(), result.embeddings, strict=True)
-        )
-
-
-def _size_bytes(image: ImageInput) -> int:
-    """What the item keeps in memory while it waits: a file is read only when its turn comes."""
-    match image:
-        case bytes():
-            return len(image)
-        case np.ndarray():
-            return image.nbytes
-        case Path():
-            return 0
-    raise ValueError(f"Expected bytes, a Path or a uint8 array, found {type(image).__name__}.")
-
-
-def _read_file(path: Path, max_bytes: int) -> bytes:
-    try:
-        size = path.stat().st_size
-        if size > max_bytes:
-            raise ImageTooLargeError(f"{path}: the file has {size:,} bytes; at most {max_bytes:,} are accepted.")
-        return path.read_bytes()
-    except OSError as error:
-        raise UndecodableImageError(f"{path}: the file cannot be read: {error.strerror or error}.") from error
+        parts = zip(result.pixels, errors.tolist(), typicality.tolist(), result.embeddings, strict=True)
+        return [Reconstruction(*part) for part in parts]

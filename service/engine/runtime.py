@@ -1,20 +1,20 @@
 """From admission to outcome: one queue, one pool of decode threads, one inference thread per device.
 
-Shared by every engine of a process. Knows neither images, nor ONNX, nor HTTP.
+Shared by every engine of a process. Knows neither image formats, nor ONNX, nor HTTP.
 """
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from service.engine import cpu
 from service.engine.admission import Admission
 from service.engine.batcher import Batcher, Lane, Outcomes
-from service.engine.cpu import decode_threads as default_decode_threads
-from service.engine.cpu import usable_cpus
-from service.engine.errors import EngineError, InferenceError, NotReadyError
+from service.engine.errors import InferenceError, NotReadyError
 from service.engine.images import DecodeLimits, ImageError
 from service.engine.ticket import Item, Ticket, announce
 
@@ -40,7 +40,7 @@ class Runtime:
         decode_threads: None takes what inference leaves of the usable CPUs.
         max_batch: The most items of one run of a model.
         limits: What one image may cost.
-        on_batch: Called after each run, in the inference thread, with its number of items and its seconds.
+        on_batch: Called after each run that succeeded, in the inference thread, with its number of items and seconds.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Runtime:
         self.limits = limits or DecodeLimits()
         self._on_batch = on_batch
         self._admission = Admission(max_items, max_bytes)
-        threads = decode_threads or default_decode_threads(usable_cpus())
+        threads = decode_threads or cpu.decode_threads(cpu.usable_cpus())
         self._decoders = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self._batchers: dict[str, Batcher] = {}
         self._lock = threading.Lock()
@@ -65,7 +65,7 @@ class Runtime:
 
     @property
     def alive(self) -> bool:
-        """Whether every inference thread lives; once False it stays False and the process should be replaced."""
+        """Whether every inference thread lives; once False it stays so, and the process should be replaced."""
         with self._lock:
             return not self._closed and all(batcher.alive for batcher in self._batchers.values())
 
@@ -94,11 +94,14 @@ class Runtime:
         batcher = self._batcher(device)
         if not wait:
             self._admission.reserve(len(work), sum(each.size_bytes for each in work))
-        for index, each in enumerate(work):
-            if wait:
-                self._admission.reserve(1, each.size_bytes, wait=True)
-            item = Item(ticket, index, each.size_bytes)
-            self._decoders.submit(self._decode, item, each.decode, lane, batcher)
+        try:
+            for index, each in enumerate(work):
+                if wait:
+                    self._admission.reserve(1, each.size_bytes, wait=True)
+                self._start(Item(ticket, index, each.size_bytes), each.decode, lane, batcher)
+        except Exception:  # only `reserve` raises, and then what was already started is no longer wanted
+            ticket.cancel()
+            raise
 
     def drain(self, timeout_s: float) -> bool:
         """Admits nothing more and waits until all that was admitted has its outcome; False if the time ran out."""
@@ -109,6 +112,44 @@ class Runtime:
         self._admission.drain(0)
         with self._lock:
             self._closed = True
-        self._decoders.shutdown()
         for batcher in self._batchers.values():
             batcher.close()
+        self._decoders.shutdown()
+
+    def _batcher(self, device: str) -> Batcher:
+        with self._lock:
+            batcher = self._batchers.get(device)
+            if batcher is None and not self._closed:
+                batcher = self._batchers[device] = Batcher(self._settle, self._on_batch)
+        if batcher is None or not batcher.alive:
+            raise NotReadyError("The engine is closed, or its inference thread has died; start it again.")
+        return batcher
+
+    def _start(self, item: Item, decode: Callable[[], object], lane: Lane[Any, Any], batcher: Batcher) -> None:
+        try:
+            self._decoders.submit(self._decode, item, decode, lane, batcher)
+        except RuntimeError:  # the pool was shut down after the item was admitted
+            self._settle([(item, NotReadyError("The engine has stopped; this item was not processed."))])
+
+    def _decode(self, item: Item, decode: Callable[[], object], lane: Lane[Any, Any], batcher: Batcher) -> None:
+        outcome: Exception | None = item.ticket.refusal()
+        if outcome is None and not batcher.alive:
+            outcome = NotReadyError("The engine has stopped; this item was not processed.")
+        if outcome is None:
+            try:
+                item.payload = decode()
+            except ImageError as error:
+                outcome = error
+            except Exception:  # a bug or no memory: it must fail this item, and not leave its request waiting for ever
+                _log.exception("An image could not be decoded, for a reason that is not in the image.")
+                outcome = InferenceError("This image could not be decoded, for a reason that is not in the image.")
+        if outcome is None:
+            item.decoded_at = time.perf_counter()
+            batcher.put(lane, item)
+        else:
+            self._settle([(item, outcome)])
+
+    def _settle(self, outcomes: Outcomes) -> None:
+        """The only place where items end: noted, announced, and only then given back, so that drained means told."""
+        announce([item.ticket for item, outcome in outcomes if item.settle(outcome)])
+        self._admission.release(len(outcomes), sum(item.size_bytes for item, _ in outcomes))

@@ -3,6 +3,7 @@
 Knows nothing of how items are decoded or run.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -14,6 +15,8 @@ from service.engine.errors import DeadlineExceededError, EngineError, RequestCan
 from service.engine.images import ImageError
 
 __all__ = ["Item", "Post", "Ticket", "Timings", "announce"]
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Post = Callable[[Callable[[], None]], object]
@@ -134,6 +137,7 @@ def _tell(post: Post | None, finished: list[Ticket[Any]]) -> None:
         return resolve()
     try:
         post(resolve)
-    except RuntimeError:  # the event loop is closed: nobody waits there, but the future must not stay open
+    except Exception:  # the event loop is closed: nobody waits there, but the future must not stay open
+        _log.warning("The thread that waits cannot be reached.", exc_info=True)
         resolve()
     return None

@@ -1,0 +1,133 @@
+"""Where graphs run: ONNX Runtime's sessions with explicit options, and no silent fallback from GPU to CPU.
+
+Knows files and devices; what a graph computes is `service.engine.model`.
+"""
+
+import logging
+import re
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+
+from service.engine import cpu
+from service.engine.bundle import BundleError
+from service.engine.errors import DeviceError
+
+__all__ = ["Sessions", "open_sessions"]
+
+_log = logging.getLogger(__name__)
+
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+
+# Creating sessions at the same time is not safe: https://github.com/microsoft/onnxruntime/issues/27089
+_creating = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """The graphs of one bundle on one device.
+
+    Attributes:
+        device: `cpu` or `cuda:N`; never `auto`.
+        provider: What ONNX Runtime calls it.
+        graphs: One `onnxruntime.InferenceSession` per file, in order.
+    """
+
+    device: str
+    provider: str
+    graphs: tuple[ort.InferenceSession, ...]
+
+
+def open_sessions(files: Sequence[Path], device: str, threads: int | None = None) -> Sessions:
+    """Opens graphs on a device.
+
+    Args:
+        files: ONNX files.
+        device: `cpu`; `cuda` or `cuda:N`, which is that GPU or an error; `auto`, which is the first GPU if a session
+            really gets it, else the CPU.
+        threads: Of one run on the CPU; None takes half of the usable CPUs.
+
+    Raises:
+        DeviceError: The device is unknown or cannot be had.
+        BundleError: A file is not a graph that ONNX Runtime can load.
+    """
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device):
+        raise DeviceError(f"Expected the device auto, cpu, cuda or cuda:N; found {device!r}.")
+    if device == "cpu" or (device == "auto" and _CUDA not in ort.get_available_providers()):
+        return _open_on_cpu(files, threads or cpu.inference_threads(cpu.usable_cpus()))
+    try:
+        return _open_on_gpu(files, 0 if ":" not in device else int(device.partition(":")[2]))
+    except DeviceError:
+        if device != "auto":
+            raise
+        _log.warning("No session gets the GPU; the CPU is used. Ask for the device cuda to see why.", exc_info=True)
+        return _open_on_cpu(files, threads or cpu.inference_threads(cpu.usable_cpus()))
+
+
+def _open_on_cpu(files: Sequence[Path], threads: int) -> Sessions:
+    options = _options()
+    # Explicit, because the default counts the host's cores and pins threads to them, which a container forbids.
+    options.intra_op_num_threads = threads
+    sessions = []
+    for file in files:
+        try:
+            sessions.append(_open(file, options, [_CPU]))
+        except Exception as error:  # ONNX Runtime's own exceptions share no base class
+            raise BundleError(
+                f"{file}: expected a graph that ONNX Runtime loads, found {_first_line(error)}"
+            ) from error
+    return Sessions("cpu", _CPU, tuple(sessions))
+
+
+def _open_on_gpu(files: Sequence[Path], number: int) -> Sessions:
+    if _CUDA not in ort.get_available_providers():
+        raise DeviceError(
+            f"Expected an ONNX Runtime with CUDA, found one with {', '.join(ort.get_available_providers())}: "
+            "install simvae with the extra gpu instead of cpu, or choose the device cpu."
+        )
+    ort.preload_dlls(directory="")  # finds the CUDA libraries that pip installed; without it cuDNN is "not found"
+    options = _options()
+    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    provider = (
+        _CUDA,
+        {
+            "device_id": str(number),
+            "use_tf32": "0",
+            "cudnn_conv_algo_search": "HEURISTIC",
+            "arena_extend_strategy": "kSameAsRequested",
+        },
+    )
+    try:
+        sessions = tuple(_open(file, options, [provider]) for file in files)
+    except Exception as error:  # as above
+        raise DeviceError(f"The GPU cuda:{number} cannot be used: {_first_line(error)}") from error
+    found = {session.get_providers()[0] for session in sessions}
+    if found != {_CUDA}:
+        raise DeviceError(
+            f"Expected the GPU cuda:{number}, but the sessions got {', '.join(sorted(found))}: "
+            "check the NVIDIA driver and that its CUDA version fits this onnxruntime-gpu."
+        )
+    return Sessions(f"cuda:{number}", _CUDA, sessions)
+
+
+def _options() -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors; warnings speak of optimisations
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a spinning core cannot decode images
+    return options
+
+
+def _open(file: Path, options: ort.SessionOptions, providers: list[Any]) -> ort.InferenceSession:
+    with _creating:
+        # Fallback would re-create a failing session on another provider, in the middle of a request, and go on.
+        return ort.InferenceSession(file, options, providers=providers, enable_fallback=0)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
