@@ -1,5 +1,6 @@
 """Fetches a file over HTTP(S) and keeps it only if its hash is the expected one. Knows no data sets."""
 
+import contextlib
 import hashlib
 import http.client
 import os
@@ -47,7 +48,8 @@ def download(url: str, path: Path, sha256: str, *, timeout_s: float = 30.0) -> N
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         raise DataError(f"{url}: expected to download it to {path.parent}, found: {reason}.") from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # nothing there, or no folder: the error before this one matters
+            part.unlink()
 
 
 def _fetch(url: str, path: Path, timeout_s: float) -> tuple[str, int, int | None]:

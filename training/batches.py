@@ -1,0 +1,73 @@
+"""Which images a step sees, and how they reach the device.
+
+Order and randomness are functions of the seed and the step alone: nothing has to be remembered for a run to resume
+where it was, and no two purposes share a stream.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from service.engine.images import Pixels
+
+__all__ = ["Fetch", "epoch_order", "fetcher", "generator_for", "steps_per_epoch"]
+
+Fetch = Callable[[Tensor], Tensor]
+"""Indices [B] (int64, CPU) to uint8 images [B, H, W, C] on the device."""
+
+_RESIDENT_BYTES = 1 << 30
+_PURPOSES = ("weights", "order", "step", "held-out")
+
+
+def generator_for(
+    device: torch.device, seed: int, purpose: Literal["weights", "order", "step", "held-out"], index: int = 0
+) -> torch.Generator:
+    """A generator whose stream depends on nothing but the arguments.
+
+    Args:
+        device: Where the draws are needed.
+        seed: The run's seed.
+        purpose: What the draws are for.
+        index: The epoch or step.
+    """
+    # torch's CPU generator takes 32 bits of its seed: they must be well mixed, not merely different
+    state = np.random.SeedSequence((seed, _PURPOSES.index(purpose), index)).generate_state(1)[0]
+    return torch.Generator(device).manual_seed(int(state))
+
+
+def steps_per_epoch(images: int, batch: int) -> int:
+    """How many full batches an epoch has; a set smaller than a batch is one batch."""
+    return max(images // batch, 1)
+
+
+def epoch_order(images: int, batch: int, seed: int, epoch: int) -> Tensor:
+    """A new random order for each epoch, cut into batches; a remainder waits for another epoch.
+
+    Args:
+        images: How many there are.
+        batch: Images per step; fewer images than that make one smaller batch.
+        seed: The run's seed.
+        epoch: Counted from 0.
+
+    Returns:
+        Indices of shape [steps, batch], on the CPU.
+    """
+    order = torch.randperm(images, generator=generator_for(torch.device("cpu"), seed, "order", epoch))
+    steps = steps_per_epoch(images, batch)
+    return order[: steps * batch].view(steps, -1)
+
+
+def fetcher(images: Pixels, device: torch.device) -> Fetch:
+    """Chooses how batches get to the device: small sets move there once, large ones stay where they are mapped.
+
+    Args:
+        images: uint8 of shape [N, H, W, C], possibly memory-mapped.
+        device: Where training computes.
+    """
+    if images.nbytes <= _RESIDENT_BYTES:
+        resident = torch.from_numpy(np.array(images)).to(device)
+        return lambda indices: resident[indices.to(device)]
+    return lambda indices: torch.from_numpy(np.asarray(images[indices.numpy()])).to(device)

@@ -1,0 +1,135 @@
+"""`simvae-train`: a source of images to a run directory."""
+
+import contextlib
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from service.engine.images import InputSpec
+from training.checkpoint import CheckpointError, load_checkpoint
+from training.config import Config, ConfigError, load_preset, preset_names, with_overrides
+from training.dataset import DataError, Source
+from training.observers import ConsoleObserver, TensorBoardObserver, stop_on_signals
+from training.run_directory import RunDirectory, RunError, RunRecord, code_version, now
+from training.sources import SOURCES, open_source
+from training.trainer import DivergedError, make_fabric, train
+
+__all__ = ["main", "reported_errors"]
+
+EXAMPLES = f"""
+Learns image embeddings from unlabelled images.
+
+Named sources: {", ".join(SOURCES)}. Anything else is a folder of images. Presets: {", ".join(preset_names())}.
+
+Examples:
+
+  simvae-train fashion-mnist --preset demo --out runs/demo
+
+  simvae-train ~/photos --preset folder --out runs/photos --set images.size=96 --set epochs=50
+
+  simvae-train --resume runs/photos
+"""
+
+
+def main() -> None:
+    """Runs the command line."""
+    app = typer.Typer(add_completion=False)
+    app.command(help=EXAMPLES)(train_command)
+    app()
+
+
+@contextlib.contextmanager
+def reported_errors(console: Console) -> Iterator[None]:
+    """Turns errors that are the user's to mend into one line and exit code 1."""
+    try:
+        yield
+    except (DataError, ConfigError, RunError, CheckpointError, DivergedError, ValueError) as error:
+        console.print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+
+
+def train_command(
+    source: Annotated[str | None, typer.Argument(help="A named source, or a folder of images.")] = None,
+    preset: Annotated[str, typer.Option(help="A preset's name, or a TOML file.")] = "folder",
+    out: Annotated[Path | None, typer.Option(help="The run directory to make.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="A run directory to go on with; nothing else is needed.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the images; overrides the preset.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides every random draw; overrides the preset.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Any other key, as section.key=value.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    data_dir: Annotated[Path | None, typer.Option(help="Where a named source's files are.")] = None,
+    cache_dir: Annotated[Path | None, typer.Option(help="Where a folder's decoded images are kept.")] = None,
+) -> None:
+    """Trains, or goes on training; see EXAMPLES."""
+    console = Console(stderr=True)
+    with reported_errors(console):
+        if resume is not None:
+            if source is not None or out is not None or set_ or epochs is not None or seed is not None:
+                raise ConfigError("--resume goes on with the run's own source and configuration; give it alone")
+            run = RunDirectory(resume)
+            record = run.record()
+            images = open_source(record.source, data_dir=data_dir, cache_dir=cache_dir, input_spec=record.input)
+            _check_same_images(record, images)
+        else:
+            if source is None or out is None:
+                raise ConfigError("expected a source and --out, or --resume; simvae-train --help shows examples")
+            run = RunDirectory(out)
+            shortcuts = [f"{key}={value}" for key, value in (("epochs", epochs), ("seed", seed)) if value is not None]
+            config = with_overrides(load_preset(preset), [*(set_ or []), *shortcuts])
+            images = open_source(source, data_dir=data_dir, cache_dir=cache_dir, input_spec=_input_spec(config))
+            record = _record(source, images, preset, config)
+            run.create(record)
+        _train(run, record, images, device, console)
+
+
+def _train(run: RunDirectory, record: RunRecord, images: Source, device: str, console: Console) -> None:
+    fabric = make_fabric(device, record.config.optimiser.precision)
+    shape = "×".join(map(str, images.input.shape))
+    console.print(
+        f"{len(images.train):,} images of {shape} to learn from, {len(images.test):,} held out; "
+        f"{record.config.epochs} epochs on {fabric.device}.",
+        highlight=False,
+    )
+    done = load_checkpoint(run.checkpoint).step if run.checkpoint.exists() else 0
+    with (
+        ConsoleObserver(console) as bar,
+        TensorBoardObserver(run.path / "tensorboard", done) as board,
+        stop_on_signals(console) as stop,
+    ):
+        finished = train(run, record.config, images, fabric=fabric, observers=(bar, board), stop=stop)
+    if not finished:
+        console.print(f"Saved. Go on with: simvae-train --resume {shlex.quote(str(run.path))}", highlight=False)
+        raise typer.Exit(130)
+    console.print(f"Done. Next: simvae-evaluate {shlex.quote(str(run.path))}", highlight=False)
+
+
+def _input_spec(config: Config) -> InputSpec:
+    images = config.images
+    return InputSpec(height=images.size, width=images.size, colour_mode=images.colour_mode, resize=images.resize)
+
+
+def _record(source: str, images: Source, preset: str, config: Config) -> RunRecord:
+    is_folder = source not in SOURCES
+    return RunRecord(
+        source=str(Path(source).expanduser().resolve()) if is_folder else source,
+        input=images.input,
+        images=len(images.train),
+        preset=preset,
+        config=config,
+        code_version=code_version(),
+        command=shlex.join(["simvae-train", *sys.argv[1:]]),
+        created=now(),
+    )
+
+
+def _check_same_images(record: RunRecord, images: Source) -> None:
+    if len(images.train) != record.images:
+        raise DataError(
+            f"{record.source}: expected the {record.images} training images the run began with, found "
+            f"{len(images.train)}; restore the folder, or train again into another run."
+        )

@@ -1,0 +1,223 @@
+"""What a run is told: a frozen, validated configuration, read from a preset and overridden by flags.
+
+Everything that changes the result is here and is stored in the run's `config.json`. Where the data lie and which
+device computes is not: the same configuration must mean the same experiment everywhere.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+__all__ = [
+    "Config",
+    "ConfigError",
+    "ImagesConfig",
+    "NetworkConfig",
+    "ObjectiveConfig",
+    "OptimiserConfig",
+    "ViewsConfig",
+    "load_preset",
+    "preset_names",
+    "with_overrides",
+]
+
+_PRESETS = Path(__file__).parent / "presets"
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run; the message names the key, what was expected and what was found."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ImagesConfig(_Section):
+    """How a folder's images are brought to one shape; sources with a shape of their own ignore it.
+
+    Attributes:
+        size: Height and width in pixels, 28 to 128.
+        colour_mode: `L` (grey) or `RGB`.
+        resize: `cover` (crop), `contain` (pad) or `stretch`.
+    """
+
+    size: int = Field(64, ge=28, le=128)
+    colour_mode: Literal["L", "RGB"] = "RGB"
+    resize: Literal["cover", "contain", "stretch"] = "cover"
+
+
+class ViewsConfig(_Section):
+    """How a view differs from its image; this defines what counts as the same content.
+
+    Attributes:
+        count: Views per image, J ≥ 1.
+        crop_area: Smallest and largest area of the crop as a share of the image's.
+        crop_aspect: Smallest and largest width/height of the crop.
+        flip: Probability of a horizontal mirror image.
+        brightness: Largest relative change; likewise `contrast` and `saturation`.
+        contrast: See `brightness`.
+        saturation: See `brightness`; for colour images.
+        greyscale: Probability that a colour image loses its colour.
+    """
+
+    count: int = Field(2, ge=1, le=64)
+    crop_area: tuple[Share, Share] = (0.4, 1.0)
+    crop_aspect: tuple[float, float] = (0.75, 4 / 3)
+    flip: Share = 0.5
+    brightness: Share = 0.0
+    contrast: Share = 0.0
+    saturation: Share = 0.0
+    greyscale: Share = 0.0
+
+    @model_validator(mode="after")
+    def _check_ranges(self) -> "ViewsConfig":
+        for name in ("crop_area", "crop_aspect"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(f"{name} must be two positive numbers in ascending order, found {[low, high]}")
+        return self
+
+
+class NetworkConfig(_Section):
+    """Encoder and decoder.
+
+    Attributes:
+        latent_dim: D, the size of the embedding.
+        encoder: `conv` (strided convolutions, then one hidden layer) or `mlp`.
+        decoder: `conv` (transposed convolutions) or `mlp`.
+        width: Channels of the first convolution; each halving of the resolution doubles them, up to four times.
+        hidden: Hidden layers of the `mlp` encoder; the `mlp` decoder takes `decoder_hidden`.
+        decoder_hidden: Hidden layers of the `mlp` decoder, from latent to image.
+    """
+
+    latent_dim: int = Field(32, ge=1, le=4096)
+    encoder: Literal["conv", "mlp"] = "conv"
+    decoder: Literal["conv", "mlp"] = "conv"
+    width: int = Field(16, ge=1, le=512)
+    hidden: tuple[int, ...] = (2000, 500, 500)
+    decoder_hidden: tuple[int, ...] = (500, 500, 2000)
+
+
+class ObjectiveConfig(_Section):
+    """The bound that is maximised; see `training.objectives`.
+
+    Attributes:
+        name: The objective.
+        rho: Prior correlation of two views of one image.
+        flat: Flat p(y) instead of the Gaussian one.
+        likelihood: `gaussian` with standard deviation `sigma_x` (in pixel units, 0 to 1), or `bernoulli`.
+        sigma_x: See `likelihood`.
+        beta: Weight of the KL.
+    """
+
+    name: Literal["simvae"] = "simvae"
+    rho: float = Field(0.87, gt=0, lt=1)
+    flat: bool = False
+    likelihood: Literal["gaussian", "bernoulli"] = "gaussian"
+    sigma_x: float = Field(0.1, gt=0)
+    beta: float = Field(1.0, gt=0)
+
+
+class OptimiserConfig(_Section):
+    """AdamW with linear warm-up and cosine decay to zero, counted in steps.
+
+    Attributes:
+        batch: Views per step; a multiple of the views per image.
+        lr: Peak learning rate.
+        weight_decay: Decoupled weight decay.
+        warm_up: Share of all steps with a rising rate.
+        ema_decay: Decay per step of the averaged weights that evaluation and export use.
+        precision: `bf16-mixed` or `32-true`; the KL is float32 in both.
+    """
+
+    batch: int = Field(512, ge=1)
+    lr: float = Field(4e-3, gt=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    warm_up: Share = 0.05
+    ema_decay: float = Field(0.999, ge=0, lt=1)
+    precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed"
+
+
+class Config(_Section):
+    """One run."""
+
+    epochs: int = Field(ge=1)
+    seed: int = Field(0, ge=0, lt=2**31)
+    images: ImagesConfig = ImagesConfig()
+    views: ViewsConfig = ViewsConfig()
+    network: NetworkConfig = NetworkConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+
+    @model_validator(mode="after")
+    def _check_views(self) -> "Config":
+        if self.objective.flat and self.views.count == 1:
+            raise ValueError("objective.flat needs views.count of at least 2, found 1")
+        if self.optimiser.batch % self.views.count:
+            raise ValueError(
+                f"optimiser.batch counts views and must be a multiple of views.count = {self.views.count}, "
+                f"found {self.optimiser.batch}"
+            )
+        return self
+
+
+def preset_names() -> list[str]:
+    """The presets that come with the project, by name."""
+    return sorted(file.stem for file in _PRESETS.glob("*.toml"))
+
+
+def load_preset(name: str) -> dict[str, Any]:
+    """Reads a preset by name, or a TOML file by path, as nested keys not yet validated.
+
+    Raises:
+        ConfigError: No such preset or file, or not TOML.
+    """
+    path = Path(name) if name.endswith(".toml") else _PRESETS / f"{name}.toml"
+    if not path.is_file():
+        raise ConfigError(
+            f"expected a preset ({', '.join(preset_names())}) or the path of a .toml file, found {name!r}"
+        )
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{name}: expected TOML, found {error}") from error
+
+
+def with_overrides(values: dict[str, Any], overrides: list[str]) -> Config:
+    """Applies `section.key=value` overrides to nested keys and validates the whole.
+
+    Args:
+        values: What `load_preset` gave.
+        overrides: For example `["epochs=3", "objective.rho=0.9", "views.crop_area=[0.5, 1]"]`; values are TOML,
+            and a bare word is a string.
+
+    Raises:
+        ConfigError: A key that does not exist, or a value out of range.
+    """
+    merged = {key: dict(value) if isinstance(value, dict) else value for key, value in values.items()}
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator:
+            raise ConfigError(f"expected key=value, for example objective.rho=0.9, found {override!r}")
+        *sections, last = key.strip().split(".")
+        place = merged
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[last] = _parse_value(text)
+    try:
+        return Config.model_validate(merged)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"])) or "configuration"
+        raise ConfigError(f"{where}: {problem['msg']}, found {problem.get('input')!r}") from error
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text.strip()

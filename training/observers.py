@@ -1,0 +1,103 @@
+"""Who watches a run: a progress bar with a line per epoch, TensorBoard, and the person who presses Ctrl-C."""
+
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch.utils.tensorboard import SummaryWriter
+
+__all__ = ["ConsoleObserver", "TensorBoardObserver", "stop_on_signals"]
+
+
+class ConsoleObserver:
+    """A progress bar over steps, and a line of figures after every epoch; use as a context manager.
+
+    Args:
+        console: Where to write; stderr keeps stdout free.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("steps"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._task = self._progress.add_task("training", total=None)
+
+    def __enter__(self) -> "ConsoleObserver":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def step(self, step: int, total: int) -> None:
+        """Moves the bar."""
+        self._progress.update(self._task, completed=step, total=total)
+
+    def epoch(self, row: dict[str, float]) -> None:
+        """Prints the figures that say how the run goes."""
+        self._progress.console.print(
+            f"epoch {row['epoch']:>4.0f}   ELBO {row['elbo']:9.2f} nats/view   held out {row['held_out_elbo']:9.2f}   "
+            f"squared error {row['held_out_squared_error']:.5f}   active units {row['active_units']:.0f}",
+            highlight=False,
+        )
+
+
+class TensorBoardObserver:
+    """Writes every number of an epoch's metrics to TensorBoard.
+
+    Args:
+        directory: For the event files.
+        step: Where the run begins; later events of an earlier sitting are hidden.
+    """
+
+    def __init__(self, directory: Path, step: int) -> None:
+        self._writer = SummaryWriter(str(directory), purge_step=step)
+
+    def __enter__(self) -> "TensorBoardObserver":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.close()
+
+    def step(self, step: int, total: int) -> None:
+        """Nothing: an epoch is fine enough."""
+
+    def epoch(self, row: dict[str, float]) -> None:
+        """Adds one point to every curve."""
+        for name, value in row.items():
+            if name != "step":
+                self._writer.add_scalar(name, value, int(row["step"]))
+        self._writer.flush()
+
+
+@contextlib.contextmanager
+def stop_on_signals(console: Console) -> Iterator[Callable[[], bool]]:
+    """Turns the first Ctrl-C or SIGTERM into a polite request to stop; a second Ctrl-C is not caught any more.
+
+    Yields:
+        Whether a stop was asked for.
+    """
+    requested = False
+
+    def request(number: int, _frame: FrameType | None) -> None:
+        nonlocal requested
+        requested = True
+        signal.signal(number, previous[signal.Signals(number)])
+        console.print("Stopping after this step; the run will be saved …")
+
+    previous = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: requested
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

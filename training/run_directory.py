@@ -1,0 +1,155 @@
+"""The run directory: where a run's configuration, checkpoint, metrics and report lie, and how each is written."""
+
+import importlib.metadata
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from service.engine.images import InputSpec
+from training.config import Config
+
+__all__ = ["RunDirectory", "RunError", "RunRecord", "code_version", "now", "write_json"]
+
+
+class RunError(Exception):
+    """A run directory that cannot be used; the message says what to do."""
+
+
+class RunRecord(BaseModel):
+    """`config.json`: everything needed to repeat the run.
+
+    Attributes:
+        source: The data, as given on the command line: a name, or the absolute path of a folder.
+        input: How images become pixels.
+        images: How many were trained on.
+        preset: The preset the configuration began as.
+        config: The configuration, after overrides.
+        code_version: Version of this project, with the commit where git knows it.
+        command: What repeats the run.
+        created: UTC time, ISO 8601.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+    input: InputSpec
+    images: int
+    preset: str
+    config: Config
+    code_version: str
+    command: str
+    created: str
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Paths of one run, and the files that are small."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The directory's own name."""
+        return self.path.resolve().name
+
+    @property
+    def checkpoint(self) -> Path:
+        """`checkpoint.pt`."""
+        return self.path / "checkpoint.pt"
+
+    @property
+    def metrics(self) -> Path:
+        """`metrics.jsonl`, one object per epoch."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def evaluation(self) -> Path:
+        """`evaluation.json`."""
+        return self.path / "evaluation.json"
+
+    @property
+    def report(self) -> Path:
+        """The folder of pictures."""
+        return self.path / "report"
+
+    def create(self, record: RunRecord) -> None:
+        """Makes the directory and writes `config.json`.
+
+        Raises:
+            RunError: A run is there already; nothing of it is touched.
+        """
+        file = self.path / "config.json"
+        if file.exists():
+            raise RunError(
+                f"{self.path}: expected no run there yet, found one; give another --out, or --resume {self.path}."
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_json(file, record.model_dump(mode="json"))
+
+    def record(self) -> RunRecord:
+        """Reads `config.json`.
+
+        Raises:
+            RunError: Missing or not valid.
+        """
+        file = self.path / "config.json"
+        try:
+            return RunRecord.model_validate_json(file.read_bytes())
+        except OSError as error:
+            raise RunError(f"{file}: expected a run's configuration, found {error.strerror}.") from error
+        except ValidationError as error:
+            problem = error.errors()[0]
+            raise RunError(
+                f"{file}: expected a valid {'.'.join(map(str, problem['loc']))}: {problem['msg']}."
+            ) from error
+
+    def append_metrics(self, row: Mapping[str, float]) -> None:
+        """Adds one line to `metrics.jsonl`."""
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def read_metrics(self) -> list[dict[str, float]]:
+        """All lines of `metrics.jsonl`; none when there is no file yet."""
+        if not self.metrics.exists():
+            return []
+        return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+
+    def forget_metrics_after(self, step: int) -> None:
+        """Drops lines written after the checkpoint from which a run resumes."""
+        kept = [row for row in self.read_metrics() if row["step"] <= step]
+        if self.metrics.exists():
+            _replace(self.metrics, "".join(json.dumps(row) + "\n" for row in kept))
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes indented JSON, all or nothing."""
+    _replace(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def code_version() -> str:
+    """This project's version, and the commit when it runs from a git checkout."""
+    version = importlib.metadata.version("simvae")
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        commit = subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return version
+    return f"{version}+{commit}"
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

@@ -1,0 +1,235 @@
+"""The training loop: from images and a configuration to a checkpoint and a line of metrics per epoch.
+
+It knows torch and Fabric, the run directory and nothing of command lines: whoever calls it is told of progress
+through an `Observer` and asks it to stop through a callable. A run that was stopped and resumed ends with the same
+weights, to the bit, as one that was not (on the same device and number of threads).
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol, cast
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from training.batches import epoch_order, fetcher, generator_for, steps_per_epoch
+from training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from training.config import Config
+from training.dataset import Source
+from training.health import held_out_metrics, step_metrics
+from training.model import Pass, SimVae
+from training.run_directory import RunDirectory
+from training.schedule import averaging_decay, learning_rate
+from training.views import make_views
+
+__all__ = ["DivergedError", "Observer", "build_model", "make_fabric", "train"]
+
+_CHECK_EVERY = 25
+"""Steps between looks at whether the loss is finite; on a GPU every look waits for the device."""
+
+
+class DivergedError(Exception):
+    """The loss became infinite or not a number; the message says at which step and what likely made it."""
+
+
+class Observer(Protocol):
+    """Who watches a run."""
+
+    def step(self, step: int, total: int) -> None:
+        """Hears of every optimiser step."""
+
+    def epoch(self, row: dict[str, float]) -> None:
+        """Hears of every line of metrics, after it was written."""
+
+
+def make_fabric(device: str, precision: str) -> Fabric:
+    """Sets up device and precision.
+
+    Args:
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        precision: As Fabric names it.
+
+    Raises:
+        ValueError: Not such a device, or a GPU was demanded and there is none.
+    """
+    kind, _, index = device.partition(":")
+    if kind not in {"auto", "cpu", "cuda"} or (index and not index.isdecimal()):
+        raise ValueError(f"expected a device of auto, cpu, cuda or cuda:N, found {device!r}")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"expected a GPU for device {device!r}, found none that torch can use; choose cpu")
+    return Fabric(accelerator=kind, devices=[int(index)] if index else 1, precision=precision)  # type: ignore[arg-type]
+
+
+def build_model(config: Config, shape: tuple[int, int, int]) -> SimVae:
+    """A model whose first weights depend on the seed alone; torch's global generator is left as it was.
+
+    Args:
+        config: The run's.
+        shape: Height, width and channels of an image.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator_for(torch.device("cpu"), config.seed, "weights").initial_seed())
+        model = SimVae(config, shape)
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]  # missing in torch's stubs
+
+
+def train(
+    run: RunDirectory,
+    config: Config,
+    source: Source,
+    *,
+    fabric: Fabric,
+    observers: Sequence[Observer] = (),
+    stop: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Trains until the last epoch, or until asked to stop; goes on from the run's checkpoint if it has one.
+
+    Args:
+        run: Where checkpoint and metrics go.
+        config: What to do.
+        source: Images to learn from, and some held out.
+        fabric: Device and precision.
+        observers: Told of every step and epoch.
+        stop: Asked after every step; when true, a checkpoint is written and the function returns.
+
+    Returns:
+        Whether the run is complete.
+
+    Raises:
+        DivergedError: The loss became infinite or not a number; the last checkpoint is from before.
+        CheckpointError: A checkpoint cannot be written or read.
+    """
+    trainer = _Trainer(run, config, source, fabric)
+    while trainer.step < trainer.total:
+        epoch, done = divmod(trainer.step, trainer.steps)
+        for indices in epoch_order(len(source.train), trainer.batch, config.seed, epoch)[done:]:
+            trainer.optimise(indices)
+            for observer in observers:
+                observer.step(trainer.step, trainer.total)
+            if stop():
+                break
+        if trainer.step % trainer.steps == 0:
+            row = trainer.finish_epoch()
+            for observer in observers:
+                observer.epoch(row)
+        if stop():
+            trainer.save()
+            break
+    return trainer.step == trainer.total
+
+
+class _Trainer:
+    """The state of a run, and what is done to it: a step, the end of an epoch, a checkpoint."""
+
+    def __init__(self, run: RunDirectory, config: Config, source: Source, fabric: Fabric) -> None:
+        self.run, self.config, self.source, self.fabric = run, config, source, fabric
+        self.batch = min(config.optimiser.batch // config.views.count, len(source.train))
+        self.steps = steps_per_epoch(len(source.train), self.batch)
+        self.total = config.epochs * self.steps
+        self.fetch = fetcher(source.train.images, fabric.device)
+        self.model = build_model(config, source.input.shape)
+        optimiser = torch.optim.AdamW(self.model.parameters(), weight_decay=config.optimiser.weight_decay, fused=True)
+        self.module, self.optimiser = fabric.setup(self.model, optimiser)
+        self.average = AveragedModel(self.model, avg_fn=self._average)
+        self.step = 0
+        self.elapsed_s, self.resumed_at = 0.0, time.perf_counter()
+        self.sums: dict[str, Tensor] = {}
+        self.unchecked: list[Tensor] = []
+        if run.checkpoint.exists():
+            self.restore(load_checkpoint(run.checkpoint))
+
+    def optimise(self, indices: Tensor) -> None:
+        """One step on one batch of images."""
+        generator = generator_for(self.fabric.device, self.config.seed, "step", self.step)
+        views = make_views(self.fetch(indices), self.config.views, generator)
+        self.optimiser.param_groups[0]["lr"] = learning_rate(self.step, self.total, self.config.optimiser)
+        result: Pass = self.module(views, generator)
+        loss = -result.elbo.objective.mean()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.fabric.backward(loss)
+        self.optimiser.step()
+        self.step += 1
+        self.average.update_parameters(self.model)
+        for name, value in step_metrics(result, self.model.prior).items():
+            self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value
+        self.unchecked.append(torch.stack((loss, result.elbo.log_likelihood.mean(), result.elbo.kl.mean())).detach())
+        if len(self.unchecked) == _CHECK_EVERY:
+            self.check_finite()
+
+    def finish_epoch(self) -> dict[str, float]:
+        """Measures on held-out images, then writes checkpoint and metrics."""
+        self.check_finite()
+        outside = held_out_metrics(self.averaged(), self.source.test.images, self.config, self.fabric.device)
+        row = {
+            "epoch": self.step // self.steps,
+            "step": self.step,
+            "views": self.step * self.batch * self.config.views.count,
+            "elapsed_s": round(self.elapsed(), 3),
+            "learning_rate": self.optimiser.param_groups[0]["lr"],
+            **{name: value.item() / self.steps for name, value in self.sums.items()},
+            **outside,
+        }
+        self.sums = {}
+        self.save()
+        self.run.append_metrics(row)
+        return row
+
+    def check_finite(self) -> None:
+        """Raises DivergedError if a loss since the last look was infinite or not a number."""
+        if not self.unchecked:
+            return
+        values = torch.stack(self.unchecked).cpu()
+        bad = (~values.isfinite().all(1)).nonzero()
+        if len(bad):
+            first = int(bad[0])
+            raise DivergedError(self._divergence(self.step - len(values) + first + 1, *values[first].tolist()))
+        self.unchecked = []
+
+    def save(self) -> None:
+        """Writes the checkpoint, if all it was made from is finite."""
+        self.check_finite()
+        checkpoint = Checkpoint(
+            step=self.step,
+            model=self.model.state_dict(),
+            ema=self.averaged().state_dict(),
+            optimiser=self.optimiser.state_dict(),
+            sums=self.sums,
+            elapsed_s=self.elapsed(),
+        )
+        save_checkpoint(self.run.checkpoint, checkpoint)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Takes up where a checkpoint left off."""
+        self.model.load_state_dict(checkpoint.model)
+        self.averaged().load_state_dict(checkpoint.ema)
+        self.average.n_averaged.fill_(checkpoint.step)
+        self.optimiser.load_state_dict(checkpoint.optimiser)
+        self.step, self.elapsed_s = checkpoint.step, checkpoint.elapsed_s
+        self.sums = {name: value.to(self.fabric.device) for name, value in checkpoint.sums.items()}
+        self.run.forget_metrics_after(checkpoint.step)
+
+    def averaged(self) -> SimVae:
+        """The model with averaged weights."""
+        return cast("SimVae", self.average.module)
+
+    def elapsed(self) -> float:
+        """Seconds trained, over all sittings."""
+        return self.elapsed_s + time.perf_counter() - self.resumed_at
+
+    def _average(self, averaged: Tensor, current: Tensor, _count: Tensor | int) -> Tensor:
+        return averaged.lerp(current, 1 - averaging_decay(self.step, self.config.optimiser))
+
+    def _divergence(self, step: int, loss: float, log_likelihood: float, kl: float) -> str:
+        config, rate = self.config.optimiser, learning_rate(step - 1, self.total, self.config.optimiser)
+        term = (
+            "the KL" if math.isfinite(log_likelihood) else "the reconstruction" if math.isfinite(kl) else "every term"
+        )
+        other = " or --set optimiser.precision=32-true" if config.precision != "32-true" else ""
+        return (
+            f"The loss became {loss} at step {step} of {self.total} (epoch {(step - 1) // self.steps + 1}): {term} is "
+            f"not finite. The likely cause is a learning rate that is too high (it was {rate:.2g}). Start again with "
+            f"--set optimiser.lr={config.lr / 3:.1g}{other}; the last checkpoint is from before and intact."
+        )
