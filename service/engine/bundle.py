@@ -121,7 +121,10 @@ def read_bundle(path: Path) -> Bundle:
             raise BundleError(f"{file}: expected a file of the bundle, found none; export the bundle again.")
         if not file.resolve().is_relative_to(path.resolve()):
             raise BundleError(f"{file}: expected a file inside the bundle, found a link to {file.resolve()}.")
-        found = file_sha256(file)
+        try:
+            found = file_sha256(file)
+        except OSError as error:
+            raise BundleError(f"{file}: expected a readable file, found {error.strerror or error}.") from error
         if found != spec.sha256:
             raise BundleError(f"{file}: expected sha256 {spec.sha256}, found {found}; the file was changed or damaged.")
     return Bundle(path, manifest)
@@ -135,8 +138,11 @@ def find_bundles(models: Path) -> list[Path]:
     """
     if (models / MANIFEST).is_file():
         return [models]
-    manifests = models.glob(f"*/*/{MANIFEST}")
-    found = sorted(manifest.parent for manifest in manifests if not manifest.parent.name.startswith("."))
+    found = sorted(
+        manifest.parent
+        for manifest in models.glob(f"*/*/{MANIFEST}")
+        if not any(part.startswith(".") for part in manifest.relative_to(models).parts)  # half-written, or not meant
+    )
     if not found:
         what = "no directory there" if not models.is_dir() else "no bundle in it"
         raise BundleError(
@@ -153,7 +159,8 @@ def file_sha256(path: Path) -> str:
 
 def _read_manifest(path: Path) -> Manifest:
     try:
-        content = json.loads(path.read_bytes())
+        text = path.read_bytes()
+        content = json.loads(text)
     except OSError as error:
         raise BundleError(f"{path}: expected a readable manifest, found {error.strerror or error}.") from error
     except ValueError as error:
@@ -164,7 +171,7 @@ def _read_manifest(path: Path) -> Manifest:
             f"{path}: expected schema_version {SCHEMA_VERSION}, found {version!r}; export it again with this version."
         )
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        return Manifest.model_validate_json(text)
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"])) or "the manifest"

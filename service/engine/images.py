@@ -10,8 +10,10 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field
+
+from service.engine.formats import FORMATS, sniff_format
 
 __all__ = [
     "FORMATS",
@@ -29,10 +31,6 @@ __all__ = [
 ]
 
 Pixels = NDArray[np.uint8]
-
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-"""Pillow names of the formats that are decoded. Everything else is refused by its first bytes, so that no
-rarely-used parser ever sees data from outside."""
 
 _ALPHA_MODES = frozenset({"RGBA", "LA", "PA"})
 _SIXTEEN_BIT_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
@@ -80,7 +78,7 @@ class InputSpec(BaseModel):
         colour_mode: `L` for grey (one channel), `RGB` for colour (three).
         resize: `cover` scales until the target is covered and crops the centre; `contain` scales until the image
             fits and pads with the background; `stretch` ignores the aspect ratio.
-        resample: The interpolation filter, always antialiased.
+        resample: The interpolation filter; all but `nearest` are antialiased.
         background: Red, green and blue, 0 to 255, under transparent pixels and beside contained images.
     """
 
@@ -102,34 +100,6 @@ class InputSpec(BaseModel):
     def shape(self) -> tuple[int, int, int]:
         """Height, width, channels: the shape of one item of the model's batch."""
         return self.height, self.width, self.channels
-
-
-def sniff_format(data: bytes) -> str | None:
-    """Names the image format by its first bytes.
-
-    Args:
-        data: The file, or at least its first 16 bytes.
-
-    Returns:
-        A member of `FORMATS`, or None.
-    """
-    starts = (
-        (b"\xff\xd8\xff", "JPEG"),
-        (b"\x89PNG\r\n\x1a\n", "PNG"),
-        (b"GIF87a", "GIF"),
-        (b"GIF89a", "GIF"),
-        (b"BM", "BMP"),
-        (b"II*\x00", "TIFF"),
-        (b"MM\x00*", "TIFF"),
-    )
-    for start, name in starts:
-        if data.startswith(start):
-            return name
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WEBP"
-    if data[4:12] in {b"ftypavif", b"ftypavis"}:
-        return "AVIF"
-    return None
 
 
 def decode_image(data: bytes, spec: InputSpec, limits: DecodeLimits) -> Pixels:
@@ -168,6 +138,8 @@ def decode_image(data: bytes, spec: InputSpec, limits: DecodeLimits) -> Pixels:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageTooLargeError(f"The {name} image is too large: {error}") from error
+    except UnidentifiedImageError as error:  # its own message is the address of our buffer
+        raise UndecodableImageError(f"The {name} image is truncated or corrupt: its header cannot be read.") from error
     except Exception as error:  # Pillow's parsers raise whatever a corrupt file makes of them, from OSError to KeyError
         raise UndecodableImageError(
             f"The {name} image is truncated or corrupt and cannot be decoded: {error}"
@@ -197,6 +169,8 @@ def fit_pixels(pixels: Pixels, spec: InputSpec, limits: DecodeLimits) -> Pixels:
             f"found {pixels.dtype} of shape {list(pixels.shape)}."
         )
     _check_size(grey.shape[1], grey.shape[0], limits)
+    if pixels.shape == spec.shape:  # what every rule below would leave as it is
+        return pixels.copy()
     return _fit(_normalise(Image.fromarray(grey)), spec)
 
 
@@ -217,18 +191,18 @@ def _check_size(width: int, height: int, limits: DecodeLimits) -> None:
 
 def _normalise(image: Image.Image) -> Image.Image:
     """Upright L, RGB or RGBA with 8 bits a channel."""
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode in _SIXTEEN_BIT_MODES:
-        return Image.fromarray(_to_eight_bits(np.asarray(upright)))
-    if upright.mode == "F":
+    ImageOps.exif_transpose(image, in_place=True)
+    if image.mode in _SIXTEEN_BIT_MODES:
+        return Image.fromarray(_to_eight_bits(np.asarray(image)))
+    if image.mode == "F":
         raise UnsupportedFormatError(
             "Expected 8- or 16-bit pixels; found floating-point ones, which have no fixed range."
         )
-    if upright.mode in _ALPHA_MODES or "transparency" in upright.info:
-        return upright.convert("RGBA")
-    if upright.mode in {"1", "L"}:
-        return upright.convert("L")
-    return upright.convert("RGB")
+    if image.mode in _ALPHA_MODES or "transparency" in image.info:
+        return image.convert("RGBA")
+    if image.mode in {"1", "L"}:
+        return image.convert("L")
+    return image.convert("RGB")
 
 
 def _to_eight_bits(values: NDArray[np.generic]) -> Pixels:

@@ -1,0 +1,42 @@
+"""Which image formats are decoded, told by their first bytes and never by a name or a header of the sender."""
+
+__all__ = ["FORMATS", "sniff_format"]
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+"""Pillow names of the formats that are decoded. Everything else is refused by its first bytes, so that no
+rarely-used parser ever sees data from outside."""
+
+_SIGNATURES = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"BM", "BMP"),
+    (b"II*\x00", "TIFF"),
+    (b"MM\x00*", "TIFF"),
+)
+
+
+def sniff_format(data: bytes) -> str | None:
+    """Names the image format by its first bytes.
+
+    Args:
+        data: The file, or at least its first 64 bytes.
+
+    Returns:
+        A member of `FORMATS`, or None.
+    """
+    for signature, name in _SIGNATURES:
+        if data.startswith(signature):
+            return name
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    # An ISO media file: the size of its first box, "ftyp", the major brand, a version, then compatible brands.
+    if data[4:8] == b"ftyp" and {data[8:12], *_brands(data)} & {b"avif", b"avis"}:
+        return "AVIF"
+    return None
+
+
+def _brands(data: bytes) -> list[bytes]:
+    end = min(int.from_bytes(data[:4], "big"), 64)
+    return [data[start : start + 4] for start in range(16, end, 4)]
