@@ -1,0 +1,54 @@
+"""The application, put together: nothing here decides anything."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import Depends, FastAPI
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+
+from service.api.auth import require_key
+from service.api.documentation import DESCRIPTION, describe_problems
+from service.api.errors import TABLE, ItemError, problem_response
+from service.api.limits import BodyBudget
+from service.api.observe import Observe
+from service.api.outputs import EXPOSED_HEADERS
+from service.api.repository import Repository
+from service.api.routes import embed, health, models, reconstruct, similarity
+from service.api.settings import Settings
+
+__all__ = ["create_app"]
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Builds the server; models are loaded when it starts, in a thread, while it already answers `/health`."""
+    repository = Repository(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+        repository.start()
+        yield
+        await asyncio.to_thread(repository.close)
+
+    app = FastAPI(title="SimVAE", version=version("simvae"), description=DESCRIPTION, lifespan=lifespan)
+    app.state.settings = settings
+    app.state.repository = repository
+    app.state.budget = BodyBudget(settings.max_queue_bytes)
+    app.add_middleware(Observe, metrics=repository.metrics)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=EXPOSED_HEADERS,
+        )
+    for error in (HTTPException, ItemError, *TABLE):
+        app.add_exception_handler(error, problem_response)
+    app.include_router(health.router)
+    for module in (embed, reconstruct, similarity, models):
+        app.include_router(module.router, dependencies=[Depends(require_key)])
+    describe_problems(app)
+    return app

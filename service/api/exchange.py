@@ -1,0 +1,162 @@
+"""From a request to its outcomes, the same for every POST route: read, check, submit, wait.
+
+The wait ends with the outcomes, the deadline, or the client's leaving, whichever comes first.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+
+from service.api.errors import TABLE, ItemError, UnprocessableError, problem_of
+from service.api.inputs import read_form
+from service.api.json_items import GivenEmbedding, Item
+from service.api.limits import Deadline, bounded_stream
+from service.api.options import Options, parse_options
+from service.api.repository import Repository
+from service.engine.engine import Engine
+from service.engine.errors import DeadlineExceededError, InferenceError
+from service.engine.images import ImageError, InputSpec
+from service.engine.ticket import Ticket, Timings
+
+__all__ = ["Call", "Outcomes", "receive_call"]
+
+OptionsT = TypeVar("OptionsT", bound=Options)
+T = TypeVar("T")
+Task = Literal["embed", "reconstruct"]
+
+
+@dataclass(frozen=True)
+class Outcomes(Generic[T]):
+    """What became of the images.
+
+    Attributes:
+        results: One for each image, None for one that was skipped.
+        errors: `{"index", "detail"}` of each that was skipped.
+        timings: The longest that any of them took in each stage.
+    """
+
+    results: list[T | None]
+    errors: list[dict[str, Any]]
+    timings: Timings
+
+
+@dataclass(frozen=True)
+class Call(Generic[OptionsT]):
+    """A request that was read and understood, and the model it is for."""
+
+    request: Request
+    deadline: Deadline
+    options: OptionsT
+    engine: Engine
+    lists: dict[str, list[Item]]
+
+    async def run(self, images: Sequence[Any], task: Task) -> tuple[list[Any], Timings]:
+        """Submits images and waits.
+
+        Returns:
+            One outcome for each, a result or its own error; and the timings.
+
+        Raises:
+            DeadlineExceededError: Too late.
+            ClientDisconnect: Nobody waits any more.
+            EngineError: Not admitted.
+        """
+        loop = asyncio.get_running_loop()
+        ticket: Ticket[Any] = self.engine.submit(
+            images, task, deadline_s=self.deadline.left_s, post=loop.call_soon_threadsafe
+        )
+        outcomes = asyncio.wrap_future(ticket.future)
+        gone = asyncio.ensure_future(_disconnected(self.request))
+        try:
+            await asyncio.wait((outcomes, gone), timeout=self.deadline.left_s, return_when=asyncio.FIRST_COMPLETED)
+            if not outcomes.done():
+                raise ClientDisconnect if gone.done() else DeadlineExceededError("The answer was not ready in time.")
+            self.repository.metrics.stages(ticket.timings)
+            return outcomes.result(), ticket.timings
+        finally:
+            gone.cancel()
+            outcomes.cancel()  # and with it the ticket: items that no batch has started are dropped
+
+    @property
+    def repository(self) -> Repository:
+        """The models of the server."""
+        repository: Repository = self.request.app.state.repository
+        return repository
+
+    async def run_all(self, task: Task, on_error: Literal["fail", "skip"]) -> Outcomes[Any]:
+        """Runs the list `images`; a bad one fails the request, or is skipped.
+
+        Raises:
+            ItemError: The first bad image, when they are not skipped.
+        """
+        outcomes, timings = await self.run(self.lists["images"], task)
+        errors: list[dict[str, Any]] = []
+        for index, outcome in enumerate(outcomes):
+            if isinstance(outcome, Exception):
+                error = self.item_error(outcome, index)
+                if on_error == "fail":
+                    raise error
+                errors.append({"index": index, "detail": problem_of(error).detail})
+        return Outcomes([None if isinstance(outcome, Exception) else outcome for outcome in outcomes], errors, timings)
+
+    def item_error(self, outcome: Exception, index: int, side: str | None = None) -> ItemError:
+        """What is wrong with one item alone; what is wrong with the whole request is raised instead."""
+        if isinstance(outcome, ImageError):
+            self.repository.metrics.image_errors.labels(TABLE[type(outcome)].name).inc()
+        elif not isinstance(outcome, InferenceError):
+            raise outcome
+        return ItemError(outcome, index, side)
+
+
+@asynccontextmanager
+async def receive_call(
+    request: Request, options: type[OptionsT], names: Sequence[str]
+) -> AsyncGenerator[Call[OptionsT]]:
+    """Reads a request; its bytes count as held until the block ends.
+
+    Args:
+        request: Of a POST route.
+        options: What the route may be asked for.
+        names: The lists of items that it takes.
+
+    Raises:
+        ApiError: It is refused; see the table in `errors`.
+    """
+    state = request.app.state
+    repository: Repository = state.repository
+    deadline = Deadline.of(request, state.settings.request_timeout_s)
+    async with state.budget.hold() as share:
+        stream = bounded_stream(request, share, state.settings.max_body_bytes, deadline)
+        form = await read_form(request, names, stream, state.settings.max_items)
+        request.state.items = sum(map(len, form.lists.values()))
+        checked = parse_options(options, form.options)
+        engine = repository.get(checked.model)
+        for name, items in form.lists.items():
+            _check_items(items, engine.manifest.input, engine.manifest.embedding.dim, name if len(names) > 1 else None)
+        yield Call(request, deadline, checked, engine, form.lists)
+
+
+def _check_items(items: Sequence[Item], spec: InputSpec, dim: int, side: str | None) -> None:
+    """Pixels and vectors must have the model's own shape: nothing tells that they should be resized."""
+    height, width, channels = spec.shape
+    shapes = {spec.shape, (height, width)} if channels == 1 else {spec.shape}
+    for index, item in enumerate(items):
+        if isinstance(item, GivenEmbedding):
+            found = {vector.size for vector in (item.mean, item.variance) if vector is not None}
+            if found != {dim}:
+                text = f"Expected an embedding and a variance of {dim} numbers; found {sorted(found)}."
+                raise ItemError(UnprocessableError(text), index, side)
+        elif not isinstance(item, bytes) and item.shape not in shapes:
+            raise UnprocessableError(
+                f"Expected a .npy batch of shape [N, {height}, {width}, {channels}], as the model takes it; "
+                f"found items of shape {list(item.shape)}. Send encoded images to have them resized."
+            )
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,168 @@
+"""The four request forms, brought to one: options, and items by the name of their list.
+
+Raw image bytes · a `.npy` batch · JSON with base64 · multipart with files. Images are not decoded here.
+"""
+
+import asyncio
+import sys
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from python_multipart.exceptions import FormParserError
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from service.api.errors import RequestError, TooManyItemsError, UnsupportedMediaTypeError
+from service.api.json_items import Item, parse_json
+from service.api.npy import NPY_MAGIC, read_npy
+
+__all__ = ["Form", "off_loop", "read_form"]
+
+T = TypeVar("T")
+Kind = Literal["image", "npy", "json", "multipart", "unknown"]
+
+_LISTS = frozenset({"metrics"})  # the options that may be repeated as query parameters or form fields
+_MAX_OPTIONS = 32
+_LARGE_BYTES = 64 * 1024
+# What curl sends unasked, and what clients send that know nothing of their bytes: the first bytes decide.
+_UNKNOWN = frozenset({"", "application/octet-stream", "application/x-www-form-urlencoded"})
+
+
+@dataclass(frozen=True)
+class Form:
+    """A request after its wrapping is off.
+
+    Attributes:
+        options: Names and values, unchecked.
+        lists: Items by list: `images`, or `left` and perhaps `right`.
+    """
+
+    options: dict[str, Any]
+    lists: dict[str, list[Item]]
+
+
+async def read_form(request: Request, names: Sequence[str], stream: AsyncGenerator[bytes], max_items: int) -> Form:
+    """Reads the body in whichever form it comes.
+
+    Args:
+        request: Its headers and query are used, not its body.
+        names: The lists that the route takes. Raw images and `.npy` go to the first one, and so do all files of a
+            multipart body when it is the only one.
+        stream: The body.
+        max_items: The most items of all lists together.
+
+    Raises:
+        RequestError: The form is malformed.
+        TooManyItemsError: More than `max_items`.
+        UnsupportedMediaTypeError: None of the forms.
+    """
+    kind = _kind(request.headers.get("content-type", ""))
+    if kind == "multipart":
+        form = await _read_multipart(request, names, stream, max_items)
+    else:
+        body = b"".join([chunk async for chunk in stream])
+        form = await off_loop(len(body), lambda: _parse(kind, body, names, max_items))
+    check_count(sum(map(len, form.lists.values())), max_items)
+    query = _gather(request.query_params.multi_items())
+    twice = sorted(query.keys() & form.options.keys())
+    if twice:
+        raise RequestError(f"{twice[0]} is given twice, in the query and in the body; give it once.")
+    return Form(query | form.options, form.lists)
+
+
+async def off_loop(size_bytes: int, work: Callable[[], T]) -> T:
+    """Runs small work here and large work in a thread, so that no request holds up the others."""
+    return work() if size_bytes <= _LARGE_BYTES else await asyncio.to_thread(work)
+
+
+def check_count(count: int, max_items: int) -> None:
+    """Raises TooManyItemsError beyond the limit."""
+    if count > max_items:
+        raise TooManyItemsError(f"The request has {count} items; at most {max_items} are accepted, so send several.")
+
+
+def _kind(content_type: str) -> Kind:
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type in _UNKNOWN:
+        return "unknown"
+    if media_type.startswith("image/"):
+        return "image"
+    match media_type:
+        case "application/json":
+            return "json"
+        case "application/x-npy":
+            return "npy"
+        case "multipart/form-data":
+            return "multipart"
+    raise UnsupportedMediaTypeError(
+        f"Expected Content-Type image/*, application/json, multipart/form-data or application/x-npy; "
+        f"found {media_type[:100]!r}."
+    )
+
+
+def _parse(kind: Kind, body: bytes, names: Sequence[str], max_items: int) -> Form:
+    if kind == "npy" or (kind == "unknown" and body.startswith(NPY_MAGIC)):
+        return Form({}, {names[0]: list(read_npy(body))})
+    if kind == "json" or (kind == "unknown" and body.lstrip()[:1] == b"{"):
+        return Form(*parse_json(body, names, lambda count: check_count(count, max_items)))
+    if not body:
+        raise RequestError("Expected an image in the body; found nothing.")
+    return Form({}, {names[0]: [body]})
+
+
+class _Parser(MultiPartParser):
+    """Keeps files in memory, where the limits count them: a container's root may be read-only."""
+
+    spool_max_size = 0  # zero means without limit
+    max_parts = sys.maxsize
+
+    def on_part_begin(self) -> None:
+        self.max_parts -= 1
+        if self.max_parts < 0:
+            raise TooManyItemsError("The form has more parts than are accepted; send several requests.")
+        super().on_part_begin()
+
+
+async def _read_multipart(
+    request: Request, names: Sequence[str], stream: AsyncGenerator[bytes], max_items: int
+) -> Form:
+    parser = _Parser(request.headers, stream, max_files=sys.maxsize, max_fields=_MAX_OPTIONS)
+    parser.max_parts = max_items + _MAX_OPTIONS
+    try:
+        fields = await parser.parse()
+    except MultiPartException as error:
+        raise RequestError(f"The multipart body is malformed: {error.message}") from error
+    except (FormParserError, ValueError) as error:
+        raise RequestError(f"The multipart body is malformed: {error}") from error
+    lists: dict[str, list[Item]] = {}
+    texts: list[tuple[str, str]] = []
+    for name, value in fields.multi_items():
+        if isinstance(value, UploadFile):
+            lists.setdefault(_list_of(name, names), []).append(await value.read())
+            await value.close()
+        else:
+            texts.append((name, value))
+    if names[0] not in lists:
+        hint = "" if len(names) == 1 else f" in the field {names[0]!r}"
+        raise RequestError(f"Expected at least one file{hint} (curl -F {names[0]}=@photo.jpg); found none.")
+    return Form(_gather(texts), lists)
+
+
+def _list_of(field: str, names: Sequence[str]) -> str:
+    if len(names) > 1 and field not in names:
+        raise RequestError(f"Unknown file field {field!r}; expected {' or '.join(names)}.")
+    return field if len(names) > 1 else names[0]
+
+
+def _gather(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in _LISTS:
+            options.setdefault(name, []).append(value)
+        elif name in options:
+            raise RequestError(f"{name} is given twice; give it once.")
+        else:
+            options[name] = value
+    return options

@@ -1,0 +1,118 @@
+"""What a request may cost before it reaches the engine: bytes, memory and time, checked while the body arrives."""
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from starlette.requests import Request
+
+from service.api.errors import BodyTimeoutError, BodyTooLargeError, BusyError, RequestError
+
+__all__ = ["BodyBudget", "Deadline", "bounded_stream"]
+
+TIMEOUT_HEADER = "X-Request-Timeout"
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """The moment after which nobody waits for the answer any more."""
+
+    at: float
+
+    @classmethod
+    def of(cls, request: Request, limit_s: float) -> "Deadline":
+        """The server's limit from the moment the request arrived, or less where the client asked for less.
+
+        Raises:
+            RequestError: The header is not a positive number of seconds.
+        """
+        seconds = limit_s
+        header = request.headers.get(TIMEOUT_HEADER)
+        if header is not None:
+            try:
+                seconds = float(header)
+            except ValueError:
+                seconds = math.nan
+            if not seconds > 0:
+                raise RequestError(f"{TIMEOUT_HEADER}: expected a positive number of seconds, found {header!r}.")
+        return cls(request.state.arrived + min(seconds, limit_s))
+
+    @property
+    def left_s(self) -> float:
+        """Seconds left, at least 0."""
+        return max(0.0, self.at - time.monotonic())
+
+
+@dataclass
+class BodyBudget:
+    """The bytes of request bodies held in memory at one moment, by all requests together.
+
+    Touched on the event loop only, so it needs no lock.
+
+    Attributes:
+        max_bytes: The sum that is never exceeded.
+    """
+
+    max_bytes: int
+    held_bytes: int = field(default=0, init=False)
+
+    @asynccontextmanager
+    async def hold(self) -> AsyncGenerator["BodyShare"]:
+        """A share that grows with the body and is given back at the end of the request."""
+        share = BodyShare(self)
+        try:
+            yield share
+        finally:
+            self.held_bytes -= share.held_bytes
+
+
+@dataclass
+class BodyShare:
+    """What one request holds of the budget."""
+
+    budget: BodyBudget
+    held_bytes: int = field(default=0, init=False)
+
+    def grow(self, count: int) -> None:
+        """Takes more bytes.
+
+        Raises:
+            BusyError: All requests together would hold more than the budget.
+        """
+        if self.budget.held_bytes + count > self.budget.max_bytes:
+            raise BusyError("The server holds as many request bytes as it may; try again in a moment.", retry_after_s=1)
+        self.budget.held_bytes += count
+        self.held_bytes += count
+
+
+async def bounded_stream(
+    request: Request, share: BodyShare, max_bytes: int, deadline: Deadline
+) -> AsyncGenerator[bytes]:
+    """The body as it arrives, stopped the moment it breaks a limit.
+
+    Raises:
+        BodyTooLargeError: The declared or the received length exceeds `max_bytes`.
+        BodyTimeoutError: It was not complete at the deadline.
+        BusyError: There is no memory for it now.
+    """
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > max_bytes:
+        raise BodyTooLargeError(f"The body has {int(declared):,} bytes; at most {max_bytes:,} are accepted.")
+    received = 0
+    stream = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(deadline.left_s):
+                chunk = await anext(stream)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise BodyTimeoutError(f"The body was not complete in time; {received:,} bytes had arrived.") from None
+        received += len(chunk)
+        if received > max_bytes:
+            raise BodyTooLargeError(f"The body has more than the {max_bytes:,} bytes that are accepted.")
+        share.grow(len(chunk))
+        yield chunk

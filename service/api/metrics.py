@@ -1,0 +1,84 @@
+"""What Prometheus reads at `/metrics`; one registry for each app, so that two apps in a process never mix."""
+
+from collections.abc import Callable
+from importlib.metadata import version
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from service.engine.bundle import Manifest
+from service.engine.ticket import Timings
+
+__all__ = ["CONTENT_TYPE_LATEST", "Metrics"]
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_BATCHES = tuple(2**power for power in range(11))
+
+
+class Metrics:
+    """The counters and histograms of one server.
+
+    Args:
+        queue_items: Reads how many items are between admission and outcome.
+    """
+
+    def __init__(self, queue_items: Callable[[], int]) -> None:
+        registry = self.registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        self.requests = Counter("simvae_requests", "Requests answered.", ["route", "code"], registry=registry)
+        self.duration = Histogram(
+            "simvae_request_duration_seconds",
+            "From the first byte of a request to the last of its answer.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.stage = Histogram(
+            "simvae_stage_duration_seconds",
+            "The longest any item of a request took in a stage: decode, queue, inference.",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.items = Counter(
+            "simvae_items", "Items that went through a model; items / batches = mean batch.", registry=registry
+        )
+        self.batches = Counter("simvae_batches", "Runs of a model.", registry=registry)
+        self.batch_size = Histogram("simvae_batch_size", "Items of a run.", buckets=_BATCHES, registry=registry)
+        self.batch_seconds = Counter("simvae_batch_seconds", "Time spent in runs of a model.", registry=registry)
+        self.rejected = Counter("simvae_rejected", "Requests refused before work.", ["reason"], registry=registry)
+        self.dropped = Counter(
+            "simvae_dropped", "Requests whose work was dropped: client-gone or too-late.", ["reason"], registry=registry
+        )
+        self.image_errors = Counter("simvae_image_errors", "Images that were refused.", ["kind"], registry=registry)
+        queue = Gauge("simvae_queue_items", "Items between admission and outcome.", registry=registry)
+        queue.set_function(queue_items)
+        self._models = Gauge(
+            "simvae_model_info",
+            "1 for each model that is loaded.",
+            ["name", "model_version", "fingerprint", "provider", "service_version"],
+            registry=registry,
+        )
+
+    def batch(self, items: int, seconds: float) -> None:
+        """Counts one run of a model; called in the inference thread."""
+        self.items.inc(items)
+        self.batches.inc()
+        self.batch_size.observe(items)
+        self.batch_seconds.inc(seconds)
+
+    def stages(self, timings: Timings) -> None:
+        """Counts the stages of one request."""
+        self.stage.labels("decode").observe(timings.decode_s)
+        self.stage.labels("queue").observe(timings.queue_s)
+        self.stage.labels("inference").observe(timings.inference_s)
+
+    def model(self, manifest: Manifest, fingerprint: str, provider: str) -> None:
+        """Names a model that was loaded."""
+        labels = (manifest.name, str(manifest.version), fingerprint, provider, version("simvae"))
+        self._models.labels(*labels).set(1)
+
+    def text(self) -> bytes:
+        """The exposition format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,111 @@
+"""Answers: number formats of embeddings, and the headers that every answer carries.
+
+Bytes are built by orjson and numpy directly; no validation runs over lists of floats.
+"""
+
+import base64
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from starlette.responses import Response
+
+from service.api.errors import RequestError
+from service.api.negotiation import JSON
+from service.api.options import Dtype
+from service.engine.bundle import EmbeddingSpec
+from service.engine.engine import Engine
+from service.engine.results import Floats
+from service.engine.ticket import Timings
+
+__all__ = ["EXPOSED_HEADERS", "Packed", "answer_headers", "encode_rows", "identity", "json_response", "pack"]
+
+EXPOSED_HEADERS = (
+    "X-Model",
+    "X-Model-Fingerprint",
+    "X-Embedding-Scale",
+    "X-Request-ID",
+    "X-Squared-Error",
+    "X-Typicality",
+    "Server-Timing",
+    "Retry-After",
+)
+_INT8_RANGE = 4.0  # prior standard deviations: 6 of 100,000 values of a prior sample lie beyond and are clipped
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """Embeddings in the number format that was asked for.
+
+    Attributes:
+        rows: Shape [N, D], or [N, ⌈D/8⌉] for bits.
+        scale: For int8, value ≈ integer × scale.
+    """
+
+    rows: NDArray[Any]
+    scale: float | None = None
+
+
+def pack(mean: Floats, dtype: Dtype, *, normalize: bool, spec: EmbeddingSpec) -> Packed:
+    """Brings embeddings to a number format.
+
+    int8 has one scale for a model, so that integers of different images and requests can be compared: 127 stands
+    for four standard deviations of the prior (in its widest dimension), or for 1 after `normalize`.
+
+    Args:
+        mean: Shape [N, D].
+        dtype: float32, float16, int8, or ubinary (a bit for each sign, most significant first).
+        normalize: Scale each row to length 1 before; a row of zeros stays.
+        spec: The latent space.
+
+    Raises:
+        RequestError: int8 under the flat prior, which sets no scale, without `normalize`.
+    """
+    if normalize:
+        length = np.linalg.norm(mean, axis=-1, keepdims=True)
+        mean = mean / np.maximum(length, np.finfo(np.float32).tiny)
+    match dtype:
+        case "float32" | "float16":
+            return Packed(mean.astype(dtype))
+        case "ubinary":
+            return Packed(np.packbits(mean > 0, axis=-1, bitorder="big"))
+        case "int8":
+            scale = (1.0 if normalize else _INT8_RANGE * _prior_deviation(spec)) / 127
+            return Packed(np.clip(np.rint(mean / scale), -127, 127).astype(np.int8), scale)
+
+
+def encode_rows(rows: NDArray[Any], encoding: Literal["float", "base64"]) -> list[Any]:
+    """Each row as orjson writes it: an array of numbers, or a string of its little-endian values."""
+    if encoding == "float":
+        return list(rows)
+    little = rows.astype(rows.dtype.newbyteorder("<"), copy=False)
+    return [base64.b64encode(row.tobytes()).decode() for row in little]
+
+
+def identity(engine: Engine) -> dict[str, Any]:
+    """The fields that say which model answered."""
+    manifest = engine.manifest
+    return {"model": manifest.name, "version": manifest.version, "fingerprint": engine.fingerprint}
+
+
+def answer_headers(engine: Engine, timings: Timings) -> dict[str, str]:
+    """The headers that say which model answered, and how long each stage took (in milliseconds)."""
+    stages = {"decode": timings.decode_s, "queue": timings.queue_s, "inference": timings.inference_s}
+    return {
+        "X-Model": engine.manifest.reference,
+        "X-Model-Fingerprint": engine.fingerprint,
+        "Server-Timing": ", ".join(f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in stages.items()),
+    }
+
+
+def json_response(content: dict[str, Any], headers: dict[str, str]) -> Response:
+    """A JSON answer; arrays in it must be C-contiguous."""
+    return Response(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), 200, headers, JSON)
+
+
+def _prior_deviation(spec: EmbeddingSpec) -> float:
+    if spec.tau2 is None:
+        raise RequestError("dtype int8 needs normalize=true with this model: its flat prior sets no scale.")
+    return float(np.sqrt(np.max(np.asarray(spec.sigma2) + np.asarray(spec.tau2))))

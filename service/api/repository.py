@@ -1,0 +1,152 @@
+"""The models of one server: loaded in a thread while it already listens, found by name, closed at the end."""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+from service.api.errors import RequestError, UnknownModelError
+from service.api.metrics import Metrics
+from service.api.settings import Settings
+from service.engine.bundle import BundleError, find_bundles
+from service.engine.engine import Engine
+from service.engine.errors import DeviceError, NotReadyError
+from service.engine.images import DecodeLimits
+from service.engine.runtime import Runtime
+
+__all__ = ["Repository", "State"]
+
+State = Literal["loading", "ready", "draining", "failed"]
+_log = logging.getLogger(__name__)
+
+
+class Repository:
+    """Every bundle below `settings.models`, behind one runtime.
+
+    Attributes:
+        metrics: Told of every batch and every model.
+        failure: Why loading ended without models, if it did.
+        on_failure: Called then, in the loading thread.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._draining = False
+        self._runtime: Runtime | None = None
+        self._engines: dict[str, Engine] = {}
+        self._thread = threading.Thread(target=self._load, name="load-models")
+        self.metrics = Metrics(lambda: self._runtime.load if self._runtime is not None else 0)
+        self.failure: Exception | None = None
+        self.on_failure: Callable[[], None] = lambda: None
+
+    @property
+    def state(self) -> State:
+        """`failed` when no model could be loaded or an inference thread has died; only `ready` serves."""
+        if self.failure is not None or (self._runtime is not None and not self._runtime.alive):
+            return "failed"
+        if self._draining:
+            return "draining"
+        return "ready" if self._engines else "loading"
+
+    @property
+    def engines(self) -> list[Engine]:
+        """What is loaded, by name and version; empty until everything is."""
+        return sorted(self._engines.values(), key=lambda engine: (engine.manifest.name, engine.manifest.version))
+
+    @property
+    def default(self) -> Engine | None:
+        """The model for requests that name none: the one of the settings, or the only name there is."""
+        if self._settings.default_model is not None:
+            return _find(self._engines, self._settings.default_model)
+        names = {engine.manifest.name for engine in self.engines}
+        return _find(self._engines, names.pop()) if len(names) == 1 else None
+
+    def get(self, name: str | None) -> Engine:
+        """The engine of `name` (its newest version) or `name@version`; the default for None.
+
+        Raises:
+            NotReadyError: Nothing is loaded yet.
+            UnknownModelError: No such name or version.
+            RequestError: No name, and no default.
+        """
+        self.check_loaded()
+        engine = self.default if name is None else _find(self._engines, name)
+        if engine is not None:
+            return engine
+        loaded = ", ".join(engine.manifest.reference for engine in self.engines)
+        if name is None:
+            raise RequestError(f"Several models are loaded and none is the default; name one as 'model': {loaded}.")
+        raise UnknownModelError(f"No model {name[:100]!r} is loaded; there is {loaded}.")
+
+    def check_loaded(self) -> None:
+        """Raises NotReadyError until everything is loaded."""
+        if not self._engines:
+            raise NotReadyError(f"No model is there yet ({self.state}); GET /health/ready says when.")
+
+    def start(self) -> None:
+        """Begins to load; returns at once."""
+        self._thread.start()
+
+    def begin_drain(self) -> None:
+        """Tells readiness that the end has come; what was accepted is still answered."""
+        self._draining = True
+
+    def close(self) -> None:
+        """Ends all threads; waits for a load that is under way."""
+        self._draining = True
+        if self._thread.is_alive():
+            self._thread.join()
+        if self._runtime is not None:
+            self._runtime.close()
+
+    def _load(self) -> None:
+        try:
+            engines = self._load_engines()
+            if not self._draining:
+                self._engines = engines
+                _log.info("ready: %s", ", ".join(engines))
+        except Exception as error:
+            if not isinstance(error, BundleError | DeviceError):
+                _log.exception("loading failed")
+            self._engines = {}
+            self.failure = error
+            self.on_failure()
+
+    def _load_engines(self) -> dict[str, Engine]:
+        settings, engines = self._settings, dict[str, Engine]()
+        paths = find_bundles(settings.models)
+        self._runtime = Runtime(
+            max_items=settings.queue_items,
+            max_bytes=settings.max_queue_bytes,
+            decode_threads=settings.decode_threads,
+            max_batch=settings.max_batch,
+            limits=DecodeLimits(settings.max_pixels),
+            on_batch=self.metrics.batch,
+        )
+        for path in paths:
+            if self._draining:
+                break
+            engine = Engine.load(
+                path,
+                device=settings.device,
+                precision=settings.precision,
+                threads=settings.inference_threads,
+                runtime=self._runtime,
+            )
+            manifest = engine.manifest
+            if manifest.reference in engines:
+                raise BundleError(f"{path}: {manifest.reference} is there twice; give one another name or version.")
+            engines[manifest.reference] = engine
+            self.metrics.model(manifest, engine.fingerprint, engine.model.provider)
+        default = settings.default_model
+        if default is not None and _find(engines, default) is None and not self._draining:
+            raise BundleError(f"{settings.models}: expected the default model {default!r}, found {', '.join(engines)}.")
+        return engines
+
+
+def _find(engines: Mapping[str, Engine], name: str) -> Engine | None:
+    """By reference, or the newest version of a name."""
+    if name in engines:
+        return engines[name]
+    versions = [engine for engine in engines.values() if engine.manifest.name == name]
+    return max(versions, key=lambda engine: engine.manifest.version, default=None)

@@ -1,0 +1,1 @@
+"""The routes: one file for each noun; they know HTTP and nothing of ONNX or batches."""

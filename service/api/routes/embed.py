@@ -1,0 +1,70 @@
+"""`POST /embed`: images to vectors."""
+
+import numpy as np
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from service.api.documentation import EXAMPLES, Embeddings, binary, operation, problems
+from service.api.errors import RequestError
+from service.api.exchange import Call, Outcomes, receive_call
+from service.api.inputs import off_loop
+from service.api.negotiation import JSON, NPY, preferred
+from service.api.npy import write_npy
+from service.api.options import EmbedOptions
+from service.api.outputs import answer_headers, encode_rows, identity, json_response, pack
+from service.engine.results import Embedding
+from service.engine.results import Embeddings as Vectors
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["images"])
+_IMAGES = {"images": {"type": "array", "items": {"type": "string", "description": "Base64, or a data URI."}}}
+_OK = {"content": {NPY: binary("Shape [N, D], or [N, ⌈D/8⌉] for ubinary.")}}
+
+
+@router.post(
+    "/embed",
+    response_model=Embeddings,
+    responses={**problems(400, 404, 406, 408, 413, 415, 422, 429, 500, 504), 200: _OK},
+    openapi_extra=operation(EmbedOptions, _IMAGES, {"images": list(EXAMPLES), "normalize": True}),
+)
+async def embed(request: Request) -> Response:
+    """The embedding of each image: the mean of its posterior in latent space."""
+    media_type = preferred(request.headers.get("accept"), (JSON, NPY))
+    async with receive_call(request, EmbedOptions, ("images",)) as call:
+        if media_type == NPY:
+            _check_npy(call.options)
+        outcomes = await call.run_all("embed", call.options.on_error)
+        render = _npy if media_type == NPY else _json
+        dim = call.engine.manifest.embedding.dim
+        return await off_loop(4 * dim * len(outcomes.results), lambda: render(call, outcomes))
+
+
+def _check_npy(options: EmbedOptions) -> None:
+    """An array holds neither gaps, nor a second array, nor strings."""
+    for name, needed in (("on_error", "fail"), ("variance", False), ("encoding", "float")):
+        if getattr(options, name) != needed:
+            raise RequestError(f"{name}: a .npy answer cannot give that; accept {JSON}, or leave it at {needed!r}.")
+
+
+def _json(call: Call[EmbedOptions], outcomes: Outcomes[Embedding]) -> Response:
+    options, spec = call.options, call.engine.manifest.embedding
+    found = Vectors.stack([result for result in outcomes.results if result is not None], spec.dim)
+    packed = pack(found.mean, options.dtype, normalize=options.normalize, spec=spec)
+    rows = iter(encode_rows(packed.rows, options.encoding))
+    content = identity(call.engine) | {"dim": spec.dim}
+    content |= {} if packed.scale is None else {"scale": packed.scale}
+    content["embeddings"] = [None if result is None else next(rows) for result in outcomes.results]
+    if options.variance:
+        rows = iter(encode_rows(found.variance, options.encoding))
+        content["variances"] = [None if result is None else next(rows) for result in outcomes.results]
+    return json_response(content | {"errors": outcomes.errors}, answer_headers(call.engine, outcomes.timings))
+
+
+def _npy(call: Call[EmbedOptions], outcomes: Outcomes[Embedding]) -> Response:
+    options, spec = call.options, call.engine.manifest.embedding
+    found = Vectors.stack([result for result in outcomes.results if result is not None], spec.dim)
+    packed = pack(found.mean, options.dtype, normalize=options.normalize, spec=spec)
+    headers = answer_headers(call.engine, outcomes.timings)
+    headers |= {} if packed.scale is None else {"X-Embedding-Scale": repr(packed.scale)}
+    return Response(write_npy(np.ascontiguousarray(packed.rows)), 200, headers, NPY)
