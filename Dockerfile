@@ -25,7 +25,7 @@ RUN /opt/simvae/bin/python -m pip install -q --no-deps . \
 
 FROM python:3.13-slim-trixie
 ARG RUNTIME=cpu
-ARG VERSION=0.1.0
+ARG VERSION=unreleased
 LABEL org.opencontainers.image.title="simvae" \
       org.opencontainers.image.description="Image embeddings, reconstructions and similarities from a SimVAE, over HTTP (${RUNTIME})" \
       org.opencontainers.image.licenses="Apache-2.0" \
@@ -39,6 +39,7 @@ ENV PATH=/opt/simvae/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     CUDA_CACHE_PATH=/tmp/cuda \
+    ORT_DISABLE_TELEMETRY=1 \
     SIMVAE_HOST=0.0.0.0 \
     SIMVAE_PORT=8000 \
     SIMVAE_MODELS=/models

@@ -1,6 +1,7 @@
 """Dependencies are pinned, packages know only what they may, and the two compose files are one service."""
 
 import importlib.metadata
+import os
 import re
 import subprocess
 import sys
@@ -74,6 +75,14 @@ def test_the_server_starts_without_torch_onnx_training_or_export() -> None:
 
 def test_the_engine_is_a_library_without_http() -> None:
     assert not imported_by("service.engine.engine") & {"fastapi", "starlette", "uvicorn", "service.api"}
+
+
+def test_onnx_runtime_reports_nothing_about_the_machine_or_its_models(tmp_path: Path) -> None:
+    """It would leave an identifier and a queue of events in the home directory; CI=true would silence it anyway."""
+    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    code = "import service.engine.engine, onnxruntime"
+    subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, check=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_every_command_that_is_installed_starts() -> None:
