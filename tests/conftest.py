@@ -1,8 +1,8 @@
 """Fixtures that every test may use: small bundles that need no torch and no training, and encoded images.
 
-`tiny_bundle` and `tiny_rgb_bundle` are directories `<session tmp>/models/<name>/1`, written with `service.engine.bundle`'s
-own types and valid in every respect; `tiny_models` is the `models/` above both. The networks are random but fixed:
-a linear encoder with 4 latent dimensions and a linear decoder. `make_bundle` writes a variant of one.
+`tiny_bundle` and `tiny_rgb_bundle` are directories `<session tmp>/models/<name>/1`, written with the types of
+`service.engine.bundle` and valid in every respect; `tiny_models` is the `models/` above both. The networks are random
+but fixed: a linear encoder with 4 latent dimensions and a linear decoder. `make_bundle` writes a variant of one.
 """
 
 import hashlib

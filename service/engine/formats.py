@@ -1,10 +1,15 @@
 """Which image formats are decoded, told by their first bytes and never by a name or a header of the sender."""
 
-__all__ = ["FORMATS", "sniff_format"]
+__all__ = ["FORMATS", "IMAGE_SUFFIXES", "sniff_format"]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 """Pillow names of the formats that are decoded. Everything else is refused by its first bytes, so that no
 rarely-used parser ever sees data from outside."""
+
+IMAGE_SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .tif .tiff .avif .heic .heif .jxl".split()  # noqa: SIM905
+)
+"""What counts as an image in a folder; some cannot be decoded, and are better reported than passed over in silence."""
 
 _SIGNATURES = (
     (b"\xff\xd8\xff", "JPEG"),
