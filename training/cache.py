@@ -171,7 +171,7 @@ def _key(root: Path, files: Sequence[SourceFile], spec: InputSpec) -> str:
     digest = hashlib.sha256(f"{_FORMAT}\n{spec.model_dump_json()}\n{_LIMITS}\n".encode())
     digest.update(os.fsencode(root.resolve()))
     for file in files:
-        digest.update(json.dumps(asdict(file)).encode())
+        digest.update(os.fsencode(f"{file.path}\0{file.size_bytes}\0{file.mtime_ns}\n"))
     return digest.hexdigest()[:32]
 
 
