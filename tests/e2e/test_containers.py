@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from service.engine.bundle import find_bundles
 from service.engine.engine import Engine
 from service.engine.images import encode_png
 
 ROOT = Path(__file__).parents[2]
-BUNDLE = ROOT / "models" / "fashion" / "1"
 START_S = 60.0
 
 pytestmark = [
@@ -97,11 +97,13 @@ def container(tools: Tools) -> Iterator[Container]:
 
 
 def test_an_image_gets_the_embedding_that_the_engine_computes_outside(container: Container) -> None:
-    engine = Engine.load(BUNDLE, device="cpu")
+    engine = Engine.load(find_bundles(ROOT / "models")[0], device="cpu")
     size = engine.manifest.input
     image = np.random.default_rng(0).integers(0, 256, (size.height, size.width, size.channels), dtype=np.uint8)
     request = urllib.request.Request(
-        f"{container.address}/embed", data=encode_png(image), headers={"Content-Type": "image/png"}
+        f"{container.address}/embed?model={engine.manifest.reference}",
+        data=encode_png(image),
+        headers={"Content-Type": "image/png"},
     )
     with urllib.request.urlopen(request, timeout=30) as response:
         answer = json.load(response)
