@@ -19,7 +19,7 @@ from training.run_directory import RunDirectory, RunError, RunRecord, code_versi
 from training.sources import SOURCES, open_source
 from training.trainer import DivergedError, make_fabric, train
 
-__all__ = ["main", "reported_errors"]
+__all__ = ["main", "open_images", "reported_errors"]
 
 EXAMPLES = f"""
 Learns image embeddings from unlabelled images.
@@ -53,6 +53,26 @@ def reported_errors(console: Console) -> Iterator[None]:
         raise typer.Exit(1) from error
 
 
+def open_images(record: RunRecord, data_dir: Path | None, cache_dir: Path | None) -> Source:
+    """Opens the images of an existing run again.
+
+    Args:
+        record: The run's.
+        data_dir: Where a named source's files are.
+        cache_dir: Where a folder's decoded images are kept.
+
+    Raises:
+        DataError: They cannot be had, or are not as many as the run began with.
+    """
+    images = open_source(record.source, data_dir=data_dir, cache_dir=cache_dir, input_spec=record.input)
+    if len(images.train) != record.images:
+        raise DataError(
+            f"{record.source}: expected the {record.images} training images the run began with, found "
+            f"{len(images.train)}; restore the folder, or train again into another run."
+        )
+    return images
+
+
 def train_command(
     source: Annotated[str | None, typer.Argument(help="A named source, or a folder of images.")] = None,
     preset: Annotated[str, typer.Option(help="A preset's name, or a TOML file.")] = "folder",
@@ -73,8 +93,7 @@ def train_command(
                 raise ConfigError("--resume goes on with the run's own source and configuration; give it alone")
             run = RunDirectory(resume)
             record = run.record()
-            images = open_source(record.source, data_dir=data_dir, cache_dir=cache_dir, input_spec=record.input)
-            _check_same_images(record, images)
+            images = open_images(record, data_dir, cache_dir)
         else:
             if source is None or out is None:
                 raise ConfigError("expected a source and --out, or --resume; simvae-train --help shows examples")
@@ -125,11 +144,3 @@ def _record(source: str, images: Source, preset: str, config: Config) -> RunReco
         command=shlex.join(["simvae-train", *sys.argv[1:]]),
         created=now(),
     )
-
-
-def _check_same_images(record: RunRecord, images: Source) -> None:
-    if len(images.train) != record.images:
-        raise DataError(
-            f"{record.source}: expected the {record.images} training images the run began with, found "
-            f"{len(images.train)}; restore the folder, or train again into another run."
-        )

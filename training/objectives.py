@@ -150,8 +150,8 @@ def expected_log_prior(mu: Tensor, log_var: Tensor, prior: Prior) -> Tensor:
 def virial_ratio(mu: Tensor, log_var: Tensor, prior: Prior) -> Tensor:
     """E[S/σ² + J‖z̄‖²/λ] / JD over the batch: 1 when the scale of the latents has converged.
 
-    Follows from stationarity of the bound under z → cz (at β = 1, decoder free to follow). Under a flat p(y) the
-    degrees of freedom are (J − 1)D, and so is the divisor, with the second term absent.
+    Follows from stationarity of the bound under z → cz with a decoder free to follow: H[q] gains JD log c, and the
+    expectation above gains a factor c². Under a flat p(y) the second term is absent.
 
     Args:
         mu: Posterior means, shape [B, J, D].
@@ -166,12 +166,12 @@ def virial_ratio(mu: Tensor, log_var: Tensor, prior: Prior) -> Tensor:
     """
     _, views, dim = mu.shape
     within, centre = _expected_scatter(mu, log_var)
-    if not prior.flat:
-        lam = prior.sigma2 + views * prior.rho
-        return (within / prior.sigma2 + views * centre / lam).mean() / (views * dim)
-    if views == 1:
+    if prior.flat and views == 1:
         raise ValueError("a flat p(y) needs at least two views, found one; use more views or the Gaussian prior")
-    return (within / prior.sigma2).mean() / ((views - 1) * dim)
+    energy = within / prior.sigma2
+    if not prior.flat:
+        energy = energy + views * centre / (prior.sigma2 + views * prior.rho)
+    return energy.mean() / (views * dim)
 
 
 def _expected_scatter(mu: Tensor, log_var: Tensor) -> tuple[Tensor, Tensor]:

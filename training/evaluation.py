@@ -1,0 +1,173 @@
+"""What a trained run is worth: scores of its embeddings beside raw pixels and PCA of the same size.
+
+One protocol, written into every result. Without labels only what needs none is measured. It knows trained runs and
+sources; pictures are made by `training.report`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+
+from service.engine.images import Pixels
+from training.batches import generator_for
+from training.dataset import Source
+from training.health import active_units
+from training.model import SimVae
+from training.probes import Codes, knn_accuracy, linear_accuracy
+from training.restore import TrainedRun, decode_latents, encode_images
+from training.views import make_views
+
+__all__ = ["PROTOCOL", "Evaluation", "Scores", "evaluate"]
+
+PROTOCOL = (
+    "posterior means of clean images, float32; probes fitted on training images and scored once on the test images; "
+    "linear: logistic regression on standardised features, L-BFGS, weight decay 1e-4; kNN: k = 20, majority vote; "
+    "squared error: per pixel in [0, 1] units, on clean test images; ELBO: nats per view on views of the test images, "
+    "one latent sample each, beta 1"
+)
+
+_PROBE_IMAGES = 60_000
+_PCA_IMAGES = 20_000
+_CHUNK = 500
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One row of the comparison; what was not measured is None. Accuracies are shares of the test images."""
+
+    name: str
+    dimensions: int
+    linear: float | None = None
+    knn_cosine: float | None = None
+    knn_euclidean: float | None = None
+    squared_error: float | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything `evaluation.json` holds.
+
+    Attributes:
+        rows: The model first, then PCA of the same size, then raw pixels.
+        elbo: Held-out bound in nats per view.
+        elbo_standard_error: Of the mean over test images.
+        active_units: Latent dimensions in use.
+        train_images: Used for the probes.
+        test_images: Used for every score.
+        step: Optimiser steps behind the model.
+    """
+
+    rows: tuple[Scores, ...]
+    elbo: float
+    elbo_standard_error: float
+    active_units: int
+    train_images: int
+    test_images: int
+    step: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, with the protocol."""
+        return {"protocol": PROTOCOL, **vars(self), "rows": [vars(row) for row in self.rows]}
+
+
+def evaluate(
+    trained: TrainedRun, source: Source, device: torch.device, progress: Callable[[str], None] = lambda _: None
+) -> Evaluation:
+    """Measures a run.
+
+    Args:
+        trained: The run.
+        source: Its images; labels are used if there are any.
+        device: Where to compute.
+        progress: Told what comes next.
+    """
+    train, test = source.train.images[:_PROBE_IMAGES], source.test.images
+    progress("embedding images")
+    train_codes, test_codes = (encode_images(trained.model, images, device) for images in (train, test))
+    own_error = _squared_error(decode_latents(trained.model, test_codes, device), test)
+    progress("fitting PCA")
+    pca_codes, pca_error = _pca(train, test, trained.model.latent_dim)
+    rows = [
+        ("SimVAE", (train_codes, test_codes), own_error),
+        ("PCA", pca_codes, pca_error),
+        ("raw pixels", (_flat(train), _flat(test)), None),
+    ]
+    scored = []
+    for name, codes, error in rows:
+        progress(f"probing {name}")
+        scored.append(_score(name, codes, error, source, device))
+    progress("bounding the likelihood of held-out views")
+    bound = _held_out_elbo(trained, test, device)
+    return Evaluation(
+        rows=tuple(scored),
+        elbo=float(bound.mean()),
+        elbo_standard_error=float(bound.std() / np.sqrt(len(bound))),
+        active_units=active_units(torch.from_numpy(test_codes)),
+        train_images=len(train),
+        test_images=len(test),
+        step=trained.step,
+    )
+
+
+def _score(
+    name: str,
+    codes: tuple[NDArray[np.float32], NDArray[np.float32]],
+    squared_error: float | None,
+    source: Source,
+    device: torch.device,
+) -> Scores:
+    train, test = codes
+    if source.train.labels is None or source.test.labels is None:
+        return Scores(name, train.shape[1], squared_error=squared_error)
+    labelled = Codes(train, source.train.labels[: len(train)], test=test, test_labels=source.test.labels, device=device)
+    return Scores(
+        name,
+        train.shape[1],
+        linear=linear_accuracy(labelled),
+        knn_cosine=knn_accuracy(labelled, cosine=True),
+        knn_euclidean=knn_accuracy(labelled, cosine=False),
+        squared_error=squared_error,
+    )
+
+
+def _pca(train: Pixels, test: Pixels, dimensions: int) -> tuple[tuple[NDArray[np.float32], NDArray[np.float32]], float]:
+    """Codes of both sets under PCA fitted on training images, and its reconstruction error on the test set."""
+    fitted_on = _flat(train[:_PCA_IMAGES])
+    pca = PCA(min(dimensions, *fitted_on.shape), random_state=0).fit(fitted_on)
+    train_codes, test_codes = (_in_chunks(pca.transform, images) for images in (train, test))
+    rebuilt = pca.inverse_transform(test_codes).reshape(test.shape)
+    return (train_codes, test_codes), _squared_error(rebuilt, test)
+
+
+def _in_chunks(transform: Callable[[NDArray[np.float32]], NDArray[np.float32]], images: Pixels) -> NDArray[np.float32]:
+    chunks = [transform(_flat(images[start : start + _CHUNK])) for start in range(0, len(images), _CHUNK)]
+    return np.concatenate(chunks).astype(np.float32, copy=False)
+
+
+def _flat(images: Pixels) -> NDArray[np.float32]:
+    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+
+
+def _squared_error(rebuilt: NDArray[np.float32], images: Pixels) -> float:
+    errors = [
+        np.square(rebuilt[i : i + _CHUNK] - images[i : i + _CHUNK].astype(np.float32) / 255).mean((1, 2, 3))
+        for i in range(0, len(images), _CHUNK)
+    ]
+    return float(np.concatenate(errors).mean())
+
+
+@torch.no_grad()
+def _held_out_elbo(trained: TrainedRun, images: Pixels, device: torch.device) -> NDArray[np.float32]:
+    model: SimVae = trained.model
+    config = trained.record.config
+    generator = generator_for(device, config.seed, "held-out")
+    bounds = []
+    for start in range(0, len(images), _CHUNK):
+        chunk = torch.from_numpy(images[start : start + _CHUNK].copy()).to(device)
+        bounds.append(model(make_views(chunk, config.views, generator), generator).elbo.value.cpu().numpy())
+    return np.concatenate(bounds)
