@@ -83,7 +83,8 @@ def read_settings(**flags: object) -> Settings:
     except ValidationError as error:
         problem = error.errors(include_input=False, include_url=False)[0]
         name = str(problem["loc"][0])
-        raise SettingsError(f"{PREFIX}{name.upper()} (or --{name.replace('_', '-')}): {problem['msg']}.") from error
+        source = PREFIX + name.upper() if flags.get(name) is None else "--" + name.replace("_", "-")
+        raise SettingsError(f"{source}: {problem['msg']}.") from error
 
 
 def _split(text: str) -> tuple[str, ...]:
