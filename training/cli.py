@@ -44,11 +44,17 @@ def main() -> None:
 
 
 @contextlib.contextmanager
-def reported_errors(console: Console) -> Iterator[None]:
-    """Turns errors that are the user's to mend into one line and exit code 1."""
+def reported_errors(console: Console, *others: type[Exception]) -> Iterator[None]:
+    """Turns errors that are the user's to mend into one line and exit code 1.
+
+    Args:
+        console: Where the line goes.
+        others: More such errors than those of training.
+    """
+    expected: tuple[type[Exception], ...] = (DataError, RunError, CheckpointError, DivergedError, ValueError, *others)
     try:
         yield
-    except (DataError, ConfigError, RunError, CheckpointError, DivergedError, ValueError) as error:
+    except expected as error:
         console.print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
 

@@ -1,0 +1,205 @@
+"""A run directory to a version folder of the model repository: written beside, verified, then renamed into place."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from export.calibration import calibrate, held_out_views, typicality
+from export.graphs import OPSET, DecoderGraph, EncoderGraph, write_graph
+from export.parity import Parity, check_parity, open_graph
+from service.engine.bundle import MANIFEST, file_sha256
+from service.engine.images import Pixels
+from service.engine.manifest import EmbeddingSpec, FileSpec, GraphSpec, Manifest, SourceSpec, TypicalitySpec
+from service.engine.model import Model
+from service.engine.results import Embeddings
+from training.dataset import Source
+from training.restore import TrainedRun, load_run
+from training.run_directory import RunDirectory, now
+
+__all__ = ["Exported", "export_run"]
+
+_GOLDEN_IMAGES = 8
+_PARITY_IMAGES = 64
+_CALIBRATION_IMAGES = 10_000
+_TYPICALITY_IMAGES = 10_000
+_BATCH = 256
+_CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A finished bundle, where it lies and how far from torch it was found."""
+
+    path: Path
+    manifest: Manifest
+    parity: Parity
+
+
+def export_run(
+    run: RunDirectory, target: Path, source: Source, progress: Callable[[str], None] = lambda _: None
+) -> Exported:
+    """Exports a run as the next version of a model.
+
+    Args:
+        run: A run with a checkpoint; scores in its `evaluation.json` are carried over.
+        target: `<models>/<name>`; the bundle becomes `<models>/<name>/<n>`, n one more than the largest there.
+        source: The run's images.
+        progress: Told what comes next.
+
+    Raises:
+        ValueError: The target's name cannot be a model's.
+        RunError: No valid run. CheckpointError: no valid checkpoint.
+        ParityError: The graphs do not compute what torch computes; nothing is written.
+        BundleError: The service would refuse the bundle; nothing is written.
+    """
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", target.name):
+        raise ValueError(
+            f"expected a model name of lower-case letters, digits, '.', '_' and '-', found {target.name!r}"
+        )
+    trained = load_run(run, _CPU)
+    version = _next_version(target)
+    with _scratch_folder(target) as folder:
+        progress("writing the graphs")
+        parity = _write_graphs(trained, source.test.images, folder)
+        draft = _draft_manifest(run, trained, source, version=version, name=target.name, folder=folder, parity=parity)
+        _write_manifest(folder, draft)
+        progress("measuring with the code that serves")
+        manifest = _measured(draft, folder, trained, source)
+        _write_manifest(folder, manifest)
+        Model.load(folder, device="cpu")
+        path = _move_into_place(folder, target, version)
+    return Exported(path, manifest, parity)
+
+
+def _write_graphs(trained: TrainedRun, images: Pixels, folder: Path) -> Parity:
+    model = trained.model
+    encoder, decoder = EncoderGraph(model).eval(), DecoderGraph(model).eval()
+    example = np.array(images[:4])
+    pixels = torch.from_numpy(np.resize(example, (4, *example.shape[1:])))
+    latents = torch.zeros(4, model.latent_dim)
+    write_graph(encoder, pixels, folder / "encoder.onnx", inputs=["images"], outputs=["mean", "log_variance"])
+    write_graph(decoder, latents, folder / "decoder.onnx", inputs=["latents"], outputs=["images"])
+    sessions = (open_graph(str(folder / "encoder.onnx")), open_graph(str(folder / "decoder.onnx")))
+    parity = check_parity(encoder, decoder, sessions, np.array(images[:_PARITY_IMAGES]))
+    golden = np.array(images[:_GOLDEN_IMAGES])
+    with torch.no_grad():
+        mean, log_variance = encoder(torch.from_numpy(golden))
+        decoded = decoder(mean)
+    np.savez_compressed(
+        folder / "golden.npz",
+        images=golden,
+        mean=mean.numpy(),
+        log_variance=log_variance.numpy(),
+        decoded=decoded.numpy(),
+    )
+    return parity
+
+
+def _draft_manifest(
+    run: RunDirectory,
+    trained: TrainedRun,
+    source: Source,
+    *,
+    version: int,
+    name: str,
+    folder: Path,
+    parity: Parity,
+) -> Manifest:
+    """A valid manifest that lacks only what the bundle itself must be run for."""
+    record, prior = trained.record, trained.model.prior
+    encoder, decoder, golden = (
+        FileSpec(file=file, sha256=file_sha256(folder / file))
+        for file in ("encoder.onnx", "decoder.onnx", "golden.npz")
+    )
+    return Manifest(
+        name=name,
+        version=version,
+        created=now(),
+        objective=record.config.objective.name,
+        source=SourceSpec(
+            run=run.name,
+            code_version=record.code_version,
+            data=f"{source.name if source.class_names else 'images'}, {record.images} training images",
+            command=record.command,
+        ),
+        input=record.input,
+        embedding=EmbeddingSpec(dim=trained.model.latent_dim, sigma2=prior.sigma2, tau2=prior.tau2),
+        typicality=TypicalitySpec(quantiles=(0.0, 1.0)),
+        encoders=(GraphSpec(**dict(encoder), opset=OPSET, parity=parity.embedding),),
+        decoder=GraphSpec(**dict(decoder), opset=OPSET, parity=parity.image),
+        golden=golden,
+        evaluation=_scores(run),
+    )
+
+
+def _measured(draft: Manifest, folder: Path, trained: TrainedRun, source: Source) -> Manifest:
+    """The manifest with its calibration and typicality, measured by running the bundle as the service will."""
+    model = Model.load(folder, device="cpu")
+    config = trained.record.config
+    left, right = held_out_views(source.test.images[:_CALIBRATION_IMAGES], config)
+    calibration = calibrate(_embed(model, left), _embed(model, right), draft.embedding, config.seed)
+    step = max(1, len(source.train) // _TYPICALITY_IMAGES)
+    errors = [model.reconstruct(batch).squared_error for batch in _batches(source.train.images[::step])]
+    embedding = draft.embedding.model_copy(update={"calibration": calibration})
+    return draft.model_copy(update={"embedding": embedding, "typicality": typicality(np.concatenate(errors))})
+
+
+def _embed(model: Model, images: Pixels) -> Embeddings:
+    parts = [model.encode(batch) for batch in _batches(images)]
+    return Embeddings(np.concatenate([part.mean for part in parts]), np.concatenate([part.variance for part in parts]))
+
+
+def _batches(images: Pixels) -> Iterator[Pixels]:
+    return (np.array(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH))
+
+
+def _scores(run: RunDirectory) -> dict[str, float]:
+    """The model's own row of `evaluation.json`, and its bound; nothing when the run was not evaluated."""
+    if not run.evaluation.exists():
+        return {}
+    evaluation = json.loads(run.evaluation.read_text(encoding="utf-8"))
+    row = evaluation["rows"][0]
+    scores = {name: row[name] for name in ("linear", "knn_cosine", "knn_euclidean", "squared_error")}
+    scores |= {name: evaluation[name] for name in ("elbo", "active_units", "train_images", "test_images")}
+    return {name: float(value) for name, value in scores.items() if value is not None}
+
+
+def _next_version(target: Path) -> int:
+    return max((int(entry.name) for entry in target.glob("[0-9]*") if entry.name.isdecimal()), default=0) + 1
+
+
+def _write_manifest(folder: Path, manifest: Manifest) -> None:
+    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _scratch_folder(target: Path) -> Iterator[Path]:
+    """A folder on the same disk as the target, gone afterwards whatever happens; readers ignore hidden names."""
+    target.mkdir(parents=True, exist_ok=True)
+    folder = target / f".export-{os.getpid()}"
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if not any(target.iterdir()):
+            target.rmdir()
+
+
+def _move_into_place(folder: Path, target: Path, version: int) -> Path:
+    path = target / str(version)
+    try:
+        folder.rename(path)
+    except OSError as error:
+        raise ValueError(
+            f"{path}: expected no version {version} yet, found one made meanwhile; export again."
+        ) from error
+    return path

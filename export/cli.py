@@ -1,0 +1,55 @@
+"""`simvae-export`: a run directory to a verified bundle."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from export.bundle_writer import export_run
+from export.parity import ParityError
+from service.engine.bundle import BundleError
+from training.cli import open_images, reported_errors
+from training.run_directory import RunDirectory
+
+__all__ = ["main"]
+
+EXAMPLES = """
+Exports a run as the next version of a model, and verifies it with the code that serves it.
+
+Examples:
+
+  simvae-export runs/demo models/demo
+
+  simvae-export runs/photos /srv/models/photos --cache-dir /var/cache/simvae
+"""
+
+
+def main() -> None:
+    """Runs the command line."""
+    app = typer.Typer(add_completion=False)
+    app.command(help=EXAMPLES)(export_command)
+    app()
+
+
+def export_command(
+    run: Annotated[Path, typer.Argument(help="A run directory with a checkpoint.")],
+    target: Annotated[Path, typer.Argument(help="<models>/<name>; the next free version number is added.")],
+    data_dir: Annotated[Path | None, typer.Option(help="Where a named source's files are.")] = None,
+    cache_dir: Annotated[Path | None, typer.Option(help="Where a folder's decoded images are kept.")] = None,
+) -> None:
+    """Exports; see EXAMPLES."""
+    console = Console(stderr=True)
+    with reported_errors(console, ParityError, BundleError), console.status("reading the run") as status:
+        directory = RunDirectory(run)
+        source = open_images(directory.record(), data_dir, cache_dir)
+        exported = export_run(directory, target, source, progress=status.update)
+    if exported.manifest.embedding.calibration is None:
+        console.print("No calibration: the likelihood ratio of held-out views tells nothing; probabilities are off.")
+    console.print(
+        f"{exported.path}: {exported.manifest.reference}, verified; largest difference from torch "
+        f"{exported.parity.embedding:.1e} in embeddings, {exported.parity.image:.0f} grey levels in images.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(f"Next: simvae-serve --models {target.parent}", highlight=False, soft_wrap=True)

@@ -1,0 +1,87 @@
+"""The two ONNX graphs of a bundle, with scaling and layout inside: uint8 images in, uint8 images out.
+
+What is traced here is all that serving will ever compute, so nothing is left for the service to get wrong.
+"""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from training.health import to_pixels
+from training.model import SimVae
+
+__all__ = ["OPSET", "DecoderGraph", "EncoderGraph", "write_graph"]
+
+OPSET = 18
+
+
+class EncoderGraph(nn.Module):
+    """Images uint8 [N, H, W, C] to posterior mean and log variance, float32 [N, D]."""
+
+    def __init__(self, model: SimVae) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Traced."""
+        posterior = self.model.encode(to_pixels(images))
+        return posterior.mean, posterior.log_var
+
+
+class DecoderGraph(nn.Module):
+    """Latents float32 [N, D] to the mean image of p(x | z), rounded to uint8 [N, H, W, C]."""
+
+    def __init__(self, model: SimVae) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Traced."""
+        pixels = self.model.decode(latents).permute(0, 2, 3, 1)
+        return (pixels * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+@contextlib.contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Holds back what torch's exporter says of itself: its own deprecations, and that torchvision is not installed."""
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def write_graph(module: nn.Module, example: Tensor, path: Path, *, inputs: list[str], outputs: list[str]) -> None:
+    """Exports a module to one file, with the first axis of its input free.
+
+    Args:
+        module: In evaluation mode, on the CPU.
+        example: An input with at least two items; one would be taken for a constant.
+        path: The file to write.
+        inputs: Names of the inputs.
+        outputs: Names of the outputs.
+    """
+    batch = torch.export.Dim("batch", min=1, max=65_536)
+    with _quiet_exporter(), torch.no_grad():
+        program = torch.onnx.export(
+            module,
+            (example,),
+            dynamo=True,
+            dynamic_shapes=({0: batch},),
+            input_names=inputs,
+            output_names=outputs,
+            opset_version=OPSET,
+            verbose=False,
+        )
+        if program is None:
+            raise RuntimeError("torch.onnx.export gave no program")
+        program.save(path, external_data=False)
