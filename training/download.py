@@ -58,7 +58,7 @@ def _fetch(url: str, path: Path, timeout_s: float) -> tuple[str, int, int | None
     received = 0
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with (
-        urllib.request.urlopen(url, timeout=timeout_s) as response,  # noqa: S310 (the address is this project's own)
+        urllib.request.build_opener().open(url, timeout=timeout_s) as response,  # urlopen would remember old proxies
         path.open("wb") as file,
         Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress,
     ):
