@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
@@ -35,6 +36,12 @@ OPSET = 20
 
 MakeBundle = Callable[..., Path]
 MakeImage = Callable[..., bytes]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips tests marked `gpu` where ONNX Runtime has no CUDA."""
+    if item.get_closest_marker("gpu") and "CUDAExecutionProvider" not in ort.get_available_providers():
+        pytest.skip("needs onnxruntime-gpu")
 
 
 @pytest.fixture(scope="session")

@@ -57,15 +57,14 @@ def open_sessions(files: Sequence[Path], device: str, threads: int | None = None
     """
     if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device):
         raise DeviceError(f"Expected the device auto, cpu, cuda or cuda:N; found {device!r}.")
-    if device == "cpu" or (device == "auto" and _CUDA not in ort.get_available_providers()):
-        return _open_on_cpu(files, threads or cpu.inference_threads(cpu.usable_cpus()))
-    try:
-        return _open_on_gpu(files, 0 if ":" not in device else int(device.partition(":")[2]))
-    except DeviceError:
-        if device != "auto":
-            raise
-        _log.warning("No session gets the GPU; the CPU is used. Ask for the device cuda to see why.", exc_info=True)
-        return _open_on_cpu(files, threads or cpu.inference_threads(cpu.usable_cpus()))
+    if device.startswith("cuda"):
+        return _open_on_gpu(files, int(device.partition(":")[2] or 0), strict=True)
+    if device == "auto" and _CUDA in ort.get_available_providers():
+        try:
+            return _open_on_gpu(files, 0, strict=False)
+        except DeviceError:
+            _log.warning("No session gets the GPU, so the CPU is used.", exc_info=True)
+    return _open_on_cpu(files, threads or cpu.inference_threads(cpu.usable_cpus()))
 
 
 def _open_on_cpu(files: Sequence[Path], threads: int) -> Sessions:
@@ -83,7 +82,8 @@ def _open_on_cpu(files: Sequence[Path], threads: int) -> Sessions:
     return Sessions("cpu", _CPU, tuple(sessions))
 
 
-def _open_on_gpu(files: Sequence[Path], number: int) -> Sessions:
+def _open_on_gpu(files: Sequence[Path], number: int, *, strict: bool) -> Sessions:
+    """Every session must get the GPU; when strict, for every one of its nodes."""
     if _CUDA not in ort.get_available_providers():
         raise DeviceError(
             f"Expected an ONNX Runtime with CUDA, found one with {', '.join(ort.get_available_providers())}: "
@@ -91,18 +91,17 @@ def _open_on_gpu(files: Sequence[Path], number: int) -> Sessions:
         )
     ort.preload_dlls(directory="")  # finds the CUDA libraries that pip installed; without it cuDNN is "not found"
     options = _options()
-    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    provider = (
-        _CUDA,
-        {
-            "device_id": str(number),
-            "use_tf32": "0",
-            "cudnn_conv_algo_search": "HEURISTIC",
-            "arena_extend_strategy": "kSameAsRequested",
-        },
-    )
+    if strict:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    settings = {
+        "device_id": str(number),
+        "use_tf32": "0",  # full float32, so that vectors are those of the export
+        "cudnn_conv_algo_search": "HEURISTIC",  # the default times every algorithm anew for every batch size
+        "arena_extend_strategy": "kSameAsRequested",
+    }
+    providers = [(_CUDA, settings)] if strict else [(_CUDA, settings), _CPU]
     try:
-        sessions = tuple(_open(file, options, [provider]) for file in files)
+        sessions = tuple(_open(file, options, providers) for file in files)
     except Exception as error:  # as above
         raise DeviceError(f"The GPU cuda:{number} cannot be used: {_first_line(error)}") from error
     found = {session.get_providers()[0] for session in sessions}

@@ -8,7 +8,7 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +36,6 @@ __all__ = [
 ]
 
 Task = Literal["embed", "reconstruct"]
-T = TypeVar("T")
 
 
 class Engine:
@@ -100,8 +99,8 @@ class Engine:
             ImageError: Of the first bad image; the message names its index.
             EngineError: The engine is closed, or the model failed.
         """
-        ticket: Ticket[Embedding] = Ticket(len(images))
-        return Embeddings.stack(self._wait(images, "embed", ticket), self.manifest.embedding.dim)
+        outcomes: list[Embedding] = self._wait(images, "embed")
+        return Embeddings.stack(outcomes, self.manifest.embedding.dim)
 
     def reconstruct(self, images: Sequence[ImageInput]) -> list[Reconstruction]:
         """Decodes the embeddings of any number of images back to pixels, waiting for room in the queue.
@@ -110,8 +109,7 @@ class Engine:
             ImageError: Of the first bad image; the message names its index.
             EngineError: The engine is closed, or the model failed.
         """
-        ticket: Ticket[Reconstruction] = Ticket(len(images))
-        return self._wait(images, "reconstruct", ticket)
+        return self._wait(images, "reconstruct")
 
     def similarity(
         self,
@@ -173,8 +171,9 @@ class Engine:
             RequestTooLargeError: More than the queue can ever hold.
             NotReadyError: Draining, closed or dead.
         """
-        ticket: Ticket[Any] = Ticket(len(images), deadline_s=deadline_s, post=post)
-        self.runtime.submit(ticket, self._work(images), self._lanes[task], self.model.device)
+        work = self._work(images)
+        ticket: Ticket[Any] = Ticket(len(work), deadline_s=deadline_s, post=post)
+        self.runtime.submit(ticket, work, self._lanes[task], self.model.device)
         return ticket
 
     def close(self) -> None:
@@ -190,14 +189,15 @@ class Engine:
     ) -> None:
         self.close()
 
-    def _wait(self, images: Sequence[ImageInput], task: Task, ticket: Ticket[T]) -> list[T]:
-        self.runtime.submit(ticket, self._work(images), self._lanes[task], self.model.device, wait=True)
-        results: list[T] = []
-        for index, outcome in enumerate(ticket.future.result()):
+    def _wait(self, images: Sequence[ImageInput], task: Task) -> list[Any]:
+        work = self._work(images)
+        ticket: Ticket[Any] = Ticket(len(work))
+        self.runtime.submit(ticket, work, self._lanes[task], self.model.device, wait=True)
+        outcomes = ticket.future.result()
+        for index, outcome in enumerate(outcomes):
             if isinstance(outcome, ImageError | EngineError):
                 raise type(outcome)(f"Image {index}: {outcome}") from outcome
-            results.append(outcome)
-        return results
+        return outcomes
 
     def _work(self, images: Sequence[ImageInput]) -> list[Work]:
         if isinstance(images, bytes | str | Path):

@@ -1,0 +1,204 @@
+"""Batches form while the thread is busy, fail item by item, and the thread never dies unnoticed."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from service.engine.batcher import Batcher, Lane, Outcomes
+from service.engine.errors import DeadlineExceededError, InferenceError, NotReadyError, RequestCancelledError
+from service.engine.ticket import Item, Ticket
+
+WAIT_S = 20
+
+
+class Bench:
+    """A batcher on a real thread whose lanes run only when they may, and everything that came out of it."""
+
+    def __init__(self) -> None:
+        self.settled: list[tuple[object, object]] = []
+        self.calls: list[int] = []
+        self.batches: list[list[object]] = []
+        self.gate = threading.Event()
+        self.busy = threading.Event()
+        self._count = threading.Condition()
+        self.sizes: list[int] = []
+        self.batcher = Batcher(self._settle, lambda size, _: self.sizes.append(size))
+
+    def lane(self, max_batch: int, run: Callable[[Sequence[int]], Sequence[object]] = list) -> Lane[int, object]:
+        def gated(payloads: Sequence[int]) -> Sequence[object]:
+            self.busy.set()
+            assert self.gate.wait(WAIT_S)
+            self.batches.append(list(payloads))
+            return run(payloads)
+
+        return Lane(gated, max_batch)
+
+    def put(self, lane: Lane[int, object], *payloads: int, ticket: Ticket[object] | None = None) -> None:
+        for payload in payloads:
+            item = Item(ticket or Ticket(1), 0, 0, payload, decoded_at=time.perf_counter())
+            self.batcher.put(lane, item)
+
+    def occupy(self) -> None:
+        """Has the thread wait in a batch of its own, so that what is put next gathers."""
+        self.put(self.lane(1), -1)
+        assert self.busy.wait(WAIT_S)
+
+    def wait(self, count: int) -> dict[object, object]:
+        with self._count:
+            assert self._count.wait_for(lambda: len(self.settled) >= count, WAIT_S)
+        return dict(self.settled)
+
+    def _settle(self, outcomes: Outcomes) -> None:
+        with self._count:
+            self.calls.append(len(outcomes))
+            self.settled += [(item.payload, outcome) for item, outcome in outcomes]
+            self._count.notify()
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    bench = Bench()
+    yield bench
+    bench.gate.set()
+    bench.batcher.close()
+
+
+def test_what_gathers_while_a_batch_runs_goes_together_and_in_order(bench: Bench) -> None:
+    bench.occupy()
+    bench.put(bench.lane(4, lambda xs: [x * 10 for x in xs]), *range(10))
+    bench.gate.set()
+    assert bench.wait(11) == {-1: -1} | {x: x * 10 for x in range(10)}
+    assert bench.batches == [[-1], [0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert bench.calls == bench.sizes == [1, 4, 4, 2]
+
+
+def test_a_free_thread_waits_for_nothing(bench: Bench) -> None:
+    bench.gate.set()
+    bench.put(bench.lane(64), 1)
+    assert bench.wait(1) == {1: 1}
+
+
+def test_the_lane_of_the_oldest_item_goes_first_and_lanes_do_not_mix(bench: Bench) -> None:
+    bench.occupy()
+    a, b = bench.lane(8), bench.lane(8)
+    bench.put(a, 1)
+    bench.put(b, 2)
+    bench.put(a, 3)
+    bench.put(b, 4)
+    bench.gate.set()
+    bench.wait(5)
+    assert bench.batches[1:] == [[1, 3], [2, 4]]
+
+
+def test_a_lane_under_steady_load_does_not_starve_another(bench: Bench) -> None:
+    bench.occupy()
+    a, b = bench.lane(2), bench.lane(2)
+    bench.put(a, 1, 2)
+    bench.put(b, 3)
+    bench.put(a, 4, 5, 6, 7)
+    bench.gate.set()
+    bench.wait(8)
+    assert bench.batches[1:] == [[1, 2], [3], [4, 5], [6, 7]]
+
+
+def test_when_a_batch_fails_only_the_culprit_fails(bench: Bench) -> None:
+    def run(payloads: Sequence[int]) -> list[int]:
+        if 3 in payloads:
+            raise RuntimeError("secret internals")
+        return list(payloads)
+
+    bench.occupy()
+    bench.put(bench.lane(8, run), *range(6))
+    bench.gate.set()
+    outcomes = bench.wait(7)
+    culprit = outcomes.pop(3)
+    assert outcomes == {x: x for x in (-1, 0, 1, 2, 4, 5)}
+    assert isinstance(culprit, InferenceError)
+    assert "secret" not in str(culprit)
+    assert bench.batcher.alive
+    bench.put(bench.lane(1), 99)
+    assert bench.wait(8)[99] == 99
+
+
+@pytest.mark.parametrize("wrong", [lambda xs: xs[:-1], lambda xs: [*xs, 0], lambda _: []])
+def test_a_wrong_number_of_results_is_an_error_and_never_a_shift(
+    bench: Bench, wrong: Callable[[Sequence[int]], list[int]]
+) -> None:
+    bench.gate.set()
+    bench.put(bench.lane(4, wrong), *range(3))
+    assert all(isinstance(outcome, InferenceError) for outcome in bench.wait(3).values())
+
+
+def test_cancelled_and_late_items_are_dropped_when_the_batch_is_formed(bench: Bench) -> None:
+    cancelled: Ticket[object] = Ticket(1)
+    late: Ticket[object] = Ticket(1, deadline_s=0)
+    bench.occupy()
+    lane = bench.lane(2)
+    bench.put(lane, 1, ticket=cancelled)
+    bench.put(lane, 2, ticket=late)
+    bench.put(lane, 3, 4)
+    cancelled.cancel()
+    bench.gate.set()
+    outcomes = bench.wait(5)
+    assert isinstance(outcomes[1], RequestCancelledError)
+    assert isinstance(outcomes[2], DeadlineExceededError)
+    assert bench.batches == [[-1], [3, 4]], "they take no place in it"
+
+
+class Death(BaseException):
+    """What no lane may survive."""
+
+
+def test_a_dead_thread_is_noticed_and_leaves_nobody_waiting(bench: Bench) -> None:
+    def die(payloads: Sequence[int]) -> list[int]:
+        raise Death
+
+    bench.occupy()
+    bench.put(bench.lane(2, die), 1, 2)
+    bench.put(bench.lane(2), 3)
+    bench.gate.set()
+    outcomes = bench.wait(4)
+    assert all(isinstance(outcomes[x], NotReadyError) for x in (1, 2, 3))
+    bench.batcher.close()
+    assert not bench.batcher.alive
+    bench.put(bench.lane(2), 4)
+    assert isinstance(bench.wait(5)[4], NotReadyError)
+    assert len(bench.settled) == 5
+
+
+def test_death_in_the_middle_of_a_retry_settles_each_item_once(bench: Bench) -> None:
+    def run(payloads: Sequence[int]) -> list[int]:
+        if len(payloads) > 1:
+            raise RuntimeError
+        if payloads[0] == 2:
+            raise Death
+        return list(payloads)
+
+    bench.occupy()
+    bench.put(bench.lane(4, run), 1, 2, 3)
+    bench.gate.set()
+    outcomes = bench.wait(4)
+    bench.batcher.close()
+    assert outcomes[1] == 1
+    assert isinstance(outcomes[2], NotReadyError)
+    assert isinstance(outcomes[3], NotReadyError)
+    assert len(bench.settled) == 4
+
+
+def test_closing_ends_the_batch_that_runs_and_refuses_the_rest(bench: Bench) -> None:
+    bench.occupy()
+    bench.put(bench.lane(2), 1, 2)
+    closing = threading.Thread(target=bench.batcher.close)
+    closing.start()
+    assert all(isinstance(outcome, NotReadyError) for outcome in bench.wait(2).values())
+    bench.gate.set()
+    closing.join(WAIT_S)
+    assert bench.wait(3)[-1] == -1
+    assert not bench.batcher.alive
+
+
+def test_a_batch_holds_at_least_one_item() -> None:
+    with pytest.raises(ValueError, match="at least one item"):
+        Lane(list, 0)

@@ -1,0 +1,245 @@
+"""A model that loads gives the vectors it was exported with; one that would not is refused."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+
+from service.engine.bundle import MANIFEST, BundleError, file_sha256, read_bundle
+from service.engine.device import open_sessions
+from service.engine.errors import DeviceError, InferenceError
+from service.engine.model import Model
+from service.engine.results import Reconstructions
+
+
+@pytest.fixture
+def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_bundle, tmp_path / "tiny" / "1"))
+
+
+def noise(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def rewrite(bundle: Path, file: str, change: Callable[[onnx.ModelProto], None]) -> None:
+    """Changes a graph and signs the change, as a wrong export would."""
+    graph = onnx.load(bundle / file)
+    change(graph)
+    onnx.save(graph, bundle / file)
+    resign(bundle, file)
+
+
+def resign(bundle: Path, file: str) -> None:
+    manifest = json.loads((bundle / MANIFEST).read_text())
+    for spec in (*manifest["encoders"], manifest["decoder"], manifest["golden"]):
+        if spec["file"] == file:
+            spec["sha256"] = file_sha256(bundle / file)
+    (bundle / MANIFEST).write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize("bundle_name", ["tiny_bundle", "tiny_rgb_bundle"])
+def test_a_loaded_model_gives_its_golden_outputs(bundle_name: str, request: pytest.FixtureRequest) -> None:
+    path = request.getfixturevalue(bundle_name)
+    model, golden = Model.load(path, device="cpu"), read_bundle(path).golden()
+    assert (model.device, model.provider) == ("cpu", "CPUExecutionProvider")
+    assert model.fingerprint == model.manifest.fingerprint("float32")
+    encoded = model.encode(golden.images)
+    np.testing.assert_allclose(encoded.mean, golden.mean, atol=1e-5)
+    np.testing.assert_allclose(encoded.variance, np.exp(golden.log_variance), rtol=1e-4)
+    np.testing.assert_allclose(model.decode(golden.mean).astype(int), golden.decoded, atol=1)
+
+
+def test_a_batch_gives_what_its_items_give(tiny_bundle: Path) -> None:
+    model, images = Model.load(tiny_bundle), noise(33, 28, 28, 1)
+    batched = model.reconstruct(images)
+    single = [model.reconstruct(image[None]) for image in images]
+    np.testing.assert_allclose(batched.embeddings.mean, [s.embeddings.mean[0] for s in single], atol=1e-5)
+    np.testing.assert_allclose(batched.embeddings.variance, [s.embeddings.variance[0] for s in single], atol=1e-5)
+    np.testing.assert_allclose(batched.pixels.astype(int), [s.pixels[0] for s in single], atol=1)
+
+
+def test_padding_to_buckets_changes_nothing(tiny_bundle: Path) -> None:
+    plain, padded = Model.load(tiny_bundle), Model.load(tiny_bundle)
+    padded._pads = True
+    for size in (1, 2, 3, 5, 8, 9):
+        a, b = (model.reconstruct(noise(size, 28, 28, 1, seed=size)) for model in (plain, padded))
+        assert len(b.embeddings) == len(b.pixels) == len(b.squared_error) == size
+        np.testing.assert_allclose(a.embeddings.mean, b.embeddings.mean, atol=1e-5)
+        np.testing.assert_allclose(a.squared_error, b.squared_error, atol=1e-5)
+
+
+def test_every_bucket_is_warmed_up(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Model.load(tiny_bundle)
+    sizes: list[int] = []
+    reconstruct = model.reconstruct
+
+    def record(images: np.ndarray) -> Reconstructions:
+        sizes.append(len(images))
+        return reconstruct(images)
+
+    monkeypatch.setattr(model, "reconstruct", record)
+    model.warm_up(48)
+    model._pads = True
+    model.warm_up(48)
+    model.warm_up(1)
+    assert sizes == [48, 1, 2, 4, 8, 16, 32, 64, 1]
+
+
+def test_the_squared_error_is_the_mean_over_pixels_in_unit_range(tiny_rgb_bundle: Path) -> None:
+    model, images = Model.load(tiny_rgb_bundle), noise(4, 32, 32, 3)
+    result = model.reconstruct(images)
+    expected = ((images / 255 - result.pixels / 255) ** 2).reshape(4, -1).mean(axis=1)
+    np.testing.assert_allclose(result.squared_error, expected, rtol=1e-6)
+
+
+def test_no_images_give_empty_results(tiny_bundle: Path) -> None:
+    result = Model.load(tiny_bundle).reconstruct(np.empty((0, 28, 28, 1), np.uint8))
+    assert result.embeddings.mean.shape == result.embeddings.variance.shape == (0, 4)
+    assert result.pixels.shape == (0, 28, 28, 1)
+    assert result.squared_error.shape == (0,)
+
+
+@pytest.mark.parametrize("images", [noise(28, 28, 1), noise(2, 28, 28, 3), noise(2, 28, 28, 1).astype(np.float32)])
+def test_wrong_arrays_are_refused_before_the_graph_sees_them(tiny_bundle: Path, images: np.ndarray) -> None:
+    model = Model.load(tiny_bundle)
+    with pytest.raises(ValueError, match=r"Expected images of uint8 .* found"):
+        model.encode(images)
+    with pytest.raises(ValueError, match=r"Expected latents of float32 .* found"):
+        model.decode(np.zeros((2, 5), np.float32))
+
+
+def scale_weight(name: str, factor: float) -> Callable[[onnx.ModelProto], None]:
+    def change(graph: onnx.ModelProto) -> None:
+        weight = next(each for each in graph.graph.initializer if each.name == name)
+        weight.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight) * np.float32(factor), name))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("file", "weight", "output"),
+    [
+        ("encoder.onnx", "mean_weight", "mean"),
+        ("encoder.onnx", "log_variance_weight", "log_variance"),
+        ("decoder.onnx", "weight", "images"),
+    ],
+)
+def test_a_graph_that_does_not_give_its_golden_outputs_is_refused(
+    bundle: Path, file: str, weight: str, output: str
+) -> None:
+    rewrite(bundle, file, scale_weight(weight, 1.1))
+    with pytest.raises(BundleError, match=rf"{file}: expected golden {output} within .* on cpu, found a difference of"):
+        Model.load(bundle)
+
+
+def test_a_graph_that_gives_no_number_is_refused(bundle: Path) -> None:
+    rewrite(bundle, "encoder.onnx", scale_weight("mean_weight", float("nan")))
+    with pytest.raises(BundleError, match="found a difference of nan"):
+        Model.load(bundle)
+
+
+def rename_output(graph: onnx.ModelProto) -> None:
+    graph.graph.output[0].name = graph.graph.node[3].output[0] = "mu"
+
+
+def fix_batch(graph: onnx.ModelProto) -> None:
+    graph.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    for output in graph.graph.output:
+        output.type.tensor_type.shape.dim[0].dim_value = 1
+
+
+def other_size(graph: onnx.ModelProto) -> None:
+    graph.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 14
+    graph.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 56
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (rename_output, r"expected outputs mean tensor\(float\)\['N', 4\], log_variance .* found mu"),
+        (other_size, r"expected inputs images tensor\(uint8\)\['N', 28, 28, 1\], found .*\['N', 14, 56, 1\]"),
+        (fix_batch, "expected any batch size in images, found 1 fixed"),
+    ],
+)
+def test_a_graph_with_other_ports_than_the_manifest_says_is_refused(
+    bundle: Path, change: Callable[[onnx.ModelProto], None], message: str
+) -> None:
+    rewrite(bundle, "encoder.onnx", change)
+    with pytest.raises(BundleError, match=message):
+        Model.load(bundle)
+
+
+def test_a_file_that_is_no_graph_is_refused(bundle: Path) -> None:
+    (bundle / "encoder.onnx").write_bytes(b"not a graph")
+    resign(bundle, "encoder.onnx")
+    with pytest.raises(BundleError, match=r"encoder\.onnx: expected a graph that ONNX Runtime loads, found"):
+        Model.load(bundle)
+
+
+def test_a_precision_that_was_not_exported_is_refused(tiny_bundle: Path) -> None:
+    with pytest.raises(BundleError, match="expected an encoder in float16, found float32"):
+        Model.load(tiny_bundle, precision="float16")
+
+
+def test_an_infinite_embedding_is_an_error_and_not_a_vector(bundle: Path) -> None:
+    def blow_up(graph: onnx.ModelProto) -> None:
+        bias = next(each for each in graph.graph.initializer if each.name == "bias")
+        bias.CopyFrom(onnx.numpy_helper.from_array(np.full(4, 200, np.float32), "bias"))
+
+    rewrite(bundle, "encoder.onnx", blow_up)
+    golden = vars(read_bundle(bundle).golden())
+    np.savez(bundle / "golden.npz", **golden | {"log_variance": golden["log_variance"] + np.float32(203)})
+    resign(bundle, "golden.npz")
+    with pytest.raises(InferenceError, match="no finite embedding"):
+        Model.load(bundle).encode(noise(1, 28, 28, 1))
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "CPU", "", "cpu:0"])
+def test_an_unknown_device_is_refused(tiny_bundle: Path, device: str) -> None:
+    with pytest.raises(DeviceError, match="Expected the device auto, cpu, cuda or cuda:N; found"):
+        Model.load(tiny_bundle, device=device)
+
+
+NO_GPU = pytest.mark.skipif("CUDAExecutionProvider" in ort.get_available_providers(), reason="this runtime has CUDA")
+
+
+@NO_GPU
+def test_a_gpu_that_is_demanded_and_absent_is_an_error_and_never_the_cpu(tiny_bundle: Path) -> None:
+    for device in ("cuda", "cuda:1"):
+        with pytest.raises(DeviceError, match=r"Expected an ONNX Runtime with CUDA, found one with .*CPU"):
+            Model.load(tiny_bundle, device=device)
+
+
+@NO_GPU
+def test_a_gpu_that_is_offered_but_not_given_is_noticed(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    with pytest.raises(DeviceError, match="cuda:0"), pytest.warns(UserWarning, match="not in available provider"):
+        open_sessions([tiny_bundle / "encoder.onnx"], "cuda")
+    with pytest.warns(UserWarning, match="not in available provider"):
+        sessions = open_sessions([tiny_bundle / "encoder.onnx"], "auto")
+    assert sessions.device == "cpu"
+    assert "the CPU is used" in caplog.text
+
+
+def test_threads_are_explicit_and_a_failing_run_never_changes_the_provider(tiny_bundle: Path) -> None:
+    session = open_sessions([tiny_bundle / "encoder.onnx"], "cpu", threads=3).graphs[0]
+    options = session.get_session_options()
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (3, 1)
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert not session._enable_fallback
+
+
+@pytest.mark.gpu
+def test_the_gpu_gives_what_the_cpu_gives(tiny_bundle: Path) -> None:
+    cpu, gpu = Model.load(tiny_bundle, device="cpu"), Model.load(tiny_bundle, device="cuda")
+    gpu.warm_up(8)
+    for size in (1, 3, 8):
+        images = noise(size, 28, 28, 1, seed=size)
+        np.testing.assert_allclose(gpu.encode(images).mean, cpu.encode(images).mean, atol=1e-4)
