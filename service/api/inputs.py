@@ -117,6 +117,7 @@ class _Parser(MultiPartParser):
 
     spool_max_size = 0  # zero means without limit
     max_parts = sys.maxsize
+    ended = False
 
     def on_part_begin(self) -> None:
         self.max_parts -= 1
@@ -124,11 +125,20 @@ class _Parser(MultiPartParser):
             raise TooManyItemsError("The form has more parts than are accepted; send several requests.")
         super().on_part_begin()
 
+    def on_end(self) -> None:
+        self.ended = True
+
 
 async def _read_multipart(
     request: Request, names: Sequence[str], stream: AsyncGenerator[bytes], max_items: int
 ) -> Form:
-    parser = _Parser(request.headers, stream, max_files=sys.maxsize, max_fields=_MAX_OPTIONS)
+    async def whole() -> AsyncGenerator[bytes]:
+        async for chunk in stream:
+            yield chunk
+        if not parser.ended:  # raised in here, where the parser closes the files it has begun
+            raise RequestError("The multipart body is malformed: it is cut off before its closing boundary.")
+
+    parser = _Parser(request.headers, whole(), max_files=sys.maxsize, max_fields=_MAX_OPTIONS)
     parser.max_parts = max_items + _MAX_OPTIONS
     try:
         fields = await parser.parse()

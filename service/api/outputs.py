@@ -64,8 +64,9 @@ def pack(mean: Floats, dtype: Dtype, *, normalize: bool, spec: EmbeddingSpec) ->
         RequestError: int8 under the flat prior, which sets no scale, without `normalize`.
     """
     if normalize:
-        length = np.linalg.norm(mean, axis=-1, keepdims=True)
-        mean = mean / np.maximum(length, np.finfo(np.float32).tiny)
+        wide = mean.astype(np.float64)  # so that the squares of very small numbers are not zero
+        length = np.linalg.norm(wide, axis=-1, keepdims=True)
+        mean = (wide / np.where(length > 0, length, 1.0)).astype(np.float32)
     match dtype:
         case "float32" | "float16":
             return Packed(mean.astype(dtype))

@@ -59,7 +59,7 @@ class Running:
 
 
 @contextlib.contextmanager
-def run_server(settings: Settings) -> Generator[Running]:
+def run_server(settings: Settings, *, wait: bool = True) -> Generator[Running]:
     app = create_app(settings)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False, timeout_graceful_shutdown=5))
     thread = threading.Thread(target=server.run)
@@ -71,7 +71,8 @@ def run_server(settings: Settings) -> Generator[Running]:
         port: int = server.servers[0].sockets[0].getsockname()[1]
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
             running = Running(app, port, client)
-            running.wait_for(lambda: running.repository.state != "loading")
+            if wait:
+                running.wait_for(lambda: running.repository.state != "loading")
             yield running
     finally:
         server.should_exit = True
@@ -100,6 +101,10 @@ def client(server: Running) -> httpx.Client:
 
 @pytest.fixture
 def start(tiny_bundle: Path) -> Iterator[Callable[..., Running]]:
-    """Starts a server of one's own, with the settings given."""
+    """Starts a server of one's own, with the settings given; `wait=False` does not wait until it has loaded."""
     with contextlib.ExitStack() as stack:
-        yield lambda **settings: stack.enter_context(run_server(Settings(**{"models": tiny_bundle} | settings)))
+
+        def enter(*, wait: bool = True, **settings: Any) -> Running:
+            return stack.enter_context(run_server(Settings(**{"models": tiny_bundle} | settings), wait=wait))
+
+        yield enter

@@ -60,7 +60,7 @@ def test_keys_are_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_setting_stands_in_the_table_of_the_operations_page_with_its_default() -> None:
     rows = dict(
-        re.findall(r"^\| `SIMVAE_([A-Z0-9_]+)` \| ([^|]*) \|", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
+        re.findall(r"^\| `SIMVAE_([A-Z0-9_]+)` \|([^|]*)\|", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
     )
     assert set(rows) == {name.upper() for name in Settings.model_fields}
     for name, field in Settings.model_fields.items():

@@ -1,0 +1,139 @@
+"""The real command in a process of its own: how it starts, refuses to start, and ends."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+COMMAND = Path(sys.executable).parent / "simvae-serve"
+
+
+@contextlib.contextmanager
+def serving(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The process, and its address as it logged it."""
+    process = subprocess.Popen(
+        [COMMAND, "--port", "0", "--log-format", "json", *arguments],
+        env=os.environ | environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        url = next(json.loads(line)["url"] for line in process.stderr if '"listening"' in line)
+        for _ in range(1000):
+            with contextlib.suppress(httpx.HTTPError):
+                if httpx.get(f"{url}/health/ready").status_code == 200:
+                    break
+            time.sleep(0.02)
+        yield process, url
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def refused(*arguments: str, **environment: str) -> str:
+    """What a command that must not start says."""
+    done = subprocess.run(
+        [COMMAND, "--port", "0", *arguments],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_answers_what_was_accepted_and_exits_with_0(
+    number: signal.Signals, tiny_bundle: Path, png: bytes
+) -> None:
+    with serving("--models", str(tiny_bundle)) as (process, url):
+        address = httpx.URL(url)
+        with socket.create_connection((address.host, address.port or 0), timeout=30) as connection:
+            head = f"POST /embed HTTP/1.1\r\nHost: x\r\nContent-Length: {len(png)}\r\n\r\n".encode()
+            connection.sendall(head + png[:100])
+            time.sleep(0.2)
+            process.send_signal(number)
+            time.sleep(0.5)
+            with pytest.raises(httpx.ConnectError):
+                httpx.get(f"{url}/health/live")
+            connection.sendall(png[100:])
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert process.wait(20) == 0
+
+
+def test_the_drain_ends_after_its_timeout(tiny_bundle: Path) -> None:
+    with serving("--models", str(tiny_bundle), SIMVAE_DRAIN_TIMEOUT_S="1") as (process, url):
+        address = httpx.URL(url)
+        with socket.create_connection((address.host, address.port or 0), timeout=30) as connection:
+            connection.sendall(b"POST /embed HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nnever complete")
+            time.sleep(0.2)
+            process.terminate()
+            assert process.wait(20) == 0
+
+
+def test_a_damaged_bundle_is_one_sentence_and_exit_code_1(tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(tiny_bundle, bundle)
+    (bundle / "encoder.onnx").write_bytes(b"damaged")
+    said = refused("--models", str(bundle))
+    last = said.splitlines()[-1]
+    assert re.fullmatch(r"simvae-serve: .*encoder\.onnx: expected sha256 .* found .*\.", last)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--models", "nowhere"], "no directory there"),
+        (["--device", "tpu"], "--device"),
+        (["--default-model", "other"], "expected the default model 'other', found tiny@1"),
+        (["--precision", "int8"], "int8"),
+        (["--host", "192.0.2.1"], "192.0.2.1"),
+    ],
+)
+def test_what_cannot_be_served_is_one_sentence_and_exit_code_1(
+    arguments: list[str], words: str, tiny_bundle: Path
+) -> None:
+    assert words in refused("--models", str(tiny_bundle), *arguments).splitlines()[-1]
+
+
+def test_a_port_that_is_taken_is_one_sentence_and_exit_code_1(tiny_bundle: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert f"port {port}" in refused("--models", str(tiny_bundle), "--port", port)
+
+
+def test_flags_and_environment_reach_the_server_and_logs_are_json_lines(tiny_bundle: Path, png: bytes) -> None:
+    with serving(SIMVAE_MODELS=str(tiny_bundle), SIMVAE_API_KEY="secret-key", SIMVAE_MAX_ITEMS="1") as (process, url):
+        assert httpx.post(f"{url}/embed", content=png).status_code == 401
+        headers = {"X-API-Key": "secret-key", "X-Request-ID": "mine"}
+        two = httpx.post(f"{url}/embed", files=[("f", png), ("f", png)], headers=headers)
+        assert (two.status_code, two.json()["type"]) == (413, "urn:simvae:problem:too-many-items")
+        process.terminate()
+        _, said = process.communicate(timeout=20)
+    lines: list[dict[str, Any]] = [json.loads(line) for line in said.splitlines()]
+    requests = [line for line in lines if line["event"] == "request"]
+    assert [line["status"] for line in requests] == [401, 413]
+    assert requests[1]["request_id"] == "mine"
+    assert all({"timestamp", "level", "logger", "event"} <= line.keys() for line in lines)
+    assert "secret" not in said
+
+
+def test_help_shows_examples() -> None:
+    done = subprocess.run([COMMAND, "--help"], capture_output=True, text=True, check=True)
+    assert "simvae-serve --models models --host 0.0.0.0" in " ".join(done.stdout.split())
