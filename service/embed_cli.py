@@ -9,9 +9,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from service.embed_files import find_images, open_writer
+from service.embed_folder import Skipped, embed_folder
+from service.engine.engine import Engine
 from service.engine.errors import EngineError
 from service.engine.manifest import BundleError, Precision
-from service.engine.wheels import check_runtime
+from service.engine.runtime import Runtime
 
 __all__ = ["main"]
 
@@ -55,7 +58,6 @@ def _command(
     """
     console = Console(stderr=True, highlight=False)
     try:
-        check_runtime()
         _run(console, folder, out, model, device, precision.value, batch, normalize=normalize, variance=variance)
     except (BundleError, EngineError, ValueError, OSError, ModuleNotFoundError) as error:
         console.print(f"simvae-embed: {_sentence(error)}", markup=False, soft_wrap=True)
@@ -79,12 +81,6 @@ def _run(
     normalize: bool,
     variance: bool,
 ) -> None:
-    # These import ONNX Runtime, which must not happen before it is known that it can be imported.
-    from service.embed_files import find_images, open_writer  # noqa: PLC0415
-    from service.embed_folder import Skipped, embed_folder  # noqa: PLC0415
-    from service.engine.engine import Engine  # noqa: PLC0415
-    from service.engine.runtime import Runtime  # noqa: PLC0415
-
     paths = find_images(folder)
     with contextlib.closing(Runtime(max_items=3 * batch, max_batch=batch)) as runtime, _bar(console) as bar:
         engine = Engine.load(model, device=device, precision=precision, runtime=runtime)

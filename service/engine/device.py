@@ -3,19 +3,23 @@
 Knows files and devices; what a graph computes is `service.engine.model`.
 """
 
+import importlib
 import logging
 import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import onnxruntime as ort
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from service.engine import cpu
 from service.engine.bundle import BundleError
 from service.engine.errors import DeviceError
+from service.engine.wheels import check_runtime
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 __all__ = ["Sessions", "open_sessions"]
 
@@ -39,7 +43,7 @@ class Sessions:
 
     device: str
     provider: str
-    graphs: tuple[ort.InferenceSession, ...]
+    graphs: "tuple[onnxruntime.InferenceSession, ...]"
 
 
 def open_sessions(files: Sequence[Path], device: str, threads: int | None = None) -> Sessions:
@@ -52,29 +56,36 @@ def open_sessions(files: Sequence[Path], device: str, threads: int | None = None
         threads: Of one run on the CPU; None takes half of the usable CPUs.
 
     Raises:
-        DeviceError: The device is unknown or cannot be had.
+        DeviceError: The device is unknown or cannot be had, or ONNX Runtime is not installed properly.
         BundleError: A file is not a graph that ONNX Runtime can load.
     """
     if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device):
         raise DeviceError(f"Expected the device auto, cpu, cuda or cuda:N; found {device!r}.")
+    ort = _import_runtime()
     if device.startswith("cuda"):
-        return _open_on_gpu(files, int(device.partition(":")[2] or 0), strict=True)
+        return _open_on_gpu(ort, files, int(device.partition(":")[2] or 0), strict=True)
     if device == "auto" and _CUDA in ort.get_available_providers():
         try:
-            return _open_on_gpu(files, 0, strict=False)
+            return _open_on_gpu(ort, files, 0, strict=False)
         except DeviceError:
             _log.warning("No session gets the GPU, so the CPU is used.", exc_info=True)
-    return _open_on_cpu(files, threads or cpu.inference_threads(cpu.usable_cpus()))
+    return _open_on_cpu(ort, files, threads or cpu.inference_threads(cpu.usable_cpus()))
 
 
-def _open_on_cpu(files: Sequence[Path], threads: int) -> Sessions:
-    options = _options()
+def _import_runtime() -> ModuleType:
+    """Imported here and not above, so that a missing or doubled wheel is one sentence and not a traceback."""
+    check_runtime()
+    return importlib.import_module("onnxruntime")
+
+
+def _open_on_cpu(ort: ModuleType, files: Sequence[Path], threads: int) -> Sessions:
+    options = _options(ort)
     # Explicit, because the default counts the host's cores and pins threads to them, which a container forbids.
     options.intra_op_num_threads = threads
     sessions = []
     for file in files:
         try:
-            sessions.append(_open(file, options, [_CPU]))
+            sessions.append(_open(ort, file, options, [_CPU]))
         except Exception as error:  # ONNX Runtime's own exceptions share no base class
             raise BundleError(
                 f"{file}: expected a graph that ONNX Runtime loads, found {_first_line(error)}"
@@ -82,7 +93,7 @@ def _open_on_cpu(files: Sequence[Path], threads: int) -> Sessions:
     return Sessions("cpu", _CPU, tuple(sessions))
 
 
-def _open_on_gpu(files: Sequence[Path], number: int, *, strict: bool) -> Sessions:
+def _open_on_gpu(ort: ModuleType, files: Sequence[Path], number: int, *, strict: bool) -> Sessions:
     """Every session must get the GPU; when strict, for every one of its nodes."""
     if _CUDA not in ort.get_available_providers():
         raise DeviceError(
@@ -90,7 +101,7 @@ def _open_on_gpu(files: Sequence[Path], number: int, *, strict: bool) -> Session
             "install simvae with the extra gpu instead of cpu, or choose the device cpu."
         )
     ort.preload_dlls(directory="")  # finds the CUDA libraries that pip installed; without it cuDNN is "not found"
-    options = _options()
+    options = _options(ort)
     if strict:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     settings = {
@@ -101,7 +112,7 @@ def _open_on_gpu(files: Sequence[Path], number: int, *, strict: bool) -> Session
     }
     providers = [(_CUDA, settings)] if strict else [(_CUDA, settings), _CPU]
     try:
-        sessions = tuple(_open(file, options, providers) for file in files)
+        sessions = tuple(_open(ort, file, options, providers) for file in files)
     except Exception as error:  # as above
         raise DeviceError(f"The GPU cuda:{number} cannot be used: {_first_line(error)}") from error
     found = {session.get_providers()[0] for session in sessions}
@@ -113,7 +124,7 @@ def _open_on_gpu(files: Sequence[Path], number: int, *, strict: bool) -> Session
     return Sessions(f"cuda:{number}", _CUDA, sessions)
 
 
-def _options() -> ort.SessionOptions:
+def _options(ort: ModuleType) -> "onnxruntime.SessionOptions":
     options = ort.SessionOptions()
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.inter_op_num_threads = 1
@@ -122,7 +133,9 @@ def _options() -> ort.SessionOptions:
     return options
 
 
-def _open(file: Path, options: ort.SessionOptions, providers: list[Any]) -> ort.InferenceSession:
+def _open(
+    ort: ModuleType, file: Path, options: "onnxruntime.SessionOptions", providers: list[Any]
+) -> "onnxruntime.InferenceSession":
     with _creating:
         # Fallback would re-create a failing session on another provider, in the middle of a request, and go on.
         return ort.InferenceSession(file, options, providers=providers, enable_fallback=0)

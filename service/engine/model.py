@@ -1,10 +1,9 @@
 """The graphs of one bundle on one device: pixels to latents and back. Knows no queue and no image formats."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from service.engine.bundle import Bundle, BundleError, Manifest, Precision, read_bundle
@@ -12,6 +11,9 @@ from service.engine.device import Sessions, open_sessions
 from service.engine.errors import InferenceError
 from service.engine.images import Pixels
 from service.engine.results import Embeddings, Floats, Reconstructions
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 __all__ = ["Model"]
 
@@ -123,7 +125,7 @@ class Model:
         mean, log_variance = self._run(self._encoder, ["mean", "log_variance"], "images", images)
         return mean, log_variance
 
-    def _run(self, session: ort.InferenceSession, outputs: list[str], name: str, batch: NDArray[Any]) -> list[Any]:
+    def _run(self, session: "InferenceSession", outputs: list[str], name: str, batch: NDArray[Any]) -> list[Any]:
         size = len(batch)
         if self._pads and _bucket(size) != size:
             batch = np.concatenate([batch, np.zeros((_bucket(size) - size, *batch.shape[1:]), batch.dtype)])
@@ -159,7 +161,7 @@ def _check_input(name: str, batch: NDArray[Any], dtype: type, shape: tuple[int, 
         )
 
 
-def _check_ports(file: Path, session: ort.InferenceSession, inputs: Ports, outputs: Ports) -> None:
+def _check_ports(file: Path, session: "InferenceSession", inputs: Ports, outputs: Ports) -> None:
     for what, expected, nodes in (
         ("inputs", inputs, session.get_inputs()),
         ("outputs", outputs, session.get_outputs()),

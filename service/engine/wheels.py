@@ -1,4 +1,4 @@
-"""Whether exactly one ONNX Runtime is installed; asked before it is imported, so it must not be imported here."""
+"""Whether exactly one ONNX Runtime is installed; asked before it is first imported."""
 
 from collections.abc import Collection
 from importlib import metadata
