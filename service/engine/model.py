@@ -25,7 +25,7 @@ Ports = dict[str, tuple[str, tuple[int, ...]]]
 
 
 class Model:
-    """A bundle that was read, opened and found to give its golden outputs; `run` may be called from any thread.
+    """A bundle that was read, opened and found to give its golden outputs; safe to use from any thread.
 
     Attributes:
         manifest: What the bundle says of itself.
@@ -133,8 +133,11 @@ class Model:
 
     def _check_golden(self, bundle: Bundle, encoder: Path, decoder: Path, tolerance: float) -> None:
         golden = bundle.golden()
-        mean, log_variance = self._encode(golden.images)
-        pixels = self.decode(golden.mean).astype(np.float32)
+        try:
+            mean, log_variance = self._encode(golden.images)
+            pixels = self.decode(golden.mean).astype(np.float32)
+        except Exception as error:  # ONNX Runtime's own exceptions share no base class
+            raise BundleError(f"{bundle.path}: expected golden outputs, but a graph fails: {error}") from error
         for file, output, wanted, found, most in (
             (encoder, "mean", golden.mean, mean, tolerance),
             (encoder, "log_variance", golden.log_variance, log_variance, tolerance),
