@@ -38,7 +38,7 @@ DEV := .venv/.dev-$(RUNTIME)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install serve test demo train evaluate export check format containers lock clean
+.PHONY: help install serve test demo train evaluate export check format containers openapi lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ format: $(DEV) ## format, and mend what the linter can
 
 containers: $(DEV) ## build the image, start it with compose, and test it from outside
 	SIMVAE_TEST_CONTAINERS=1 $(BIN)/pytest tests/e2e/test_containers.py -rs $(ARGS)
+
+openapi: $(DEV) ## write docs/openapi.json
+	$(BIN)/python -m service.api.openapi > docs/openapi.json
 
 lock: $(DEV) ## pin the newest versions that fit together in constraints.txt
 	$(PIP) install -q --dry-run --ignore-installed --report .venv/lock.json '.[cpu,gpu,parquet,train,export,dev]'
