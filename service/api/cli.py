@@ -59,6 +59,7 @@ def serve(settings: Settings) -> int:
         app,
         log_config=None,
         access_log=False,
+        ws="none",
         server_header=False,
         backlog=_BACKLOG,
         timeout_graceful_shutdown=max(1, round(settings.drain_timeout_s)),

@@ -58,6 +58,7 @@ async def read_form(request: Request, names: Sequence[str], stream: AsyncGenerat
         TooManyItemsError: More than `max_items`.
         UnsupportedMediaTypeError: None of the forms.
     """
+    _check_encoding(request.headers.get("content-encoding", ""))
     kind = _kind(request.headers.get("content-type", ""))
     if kind == "multipart":
         form = await _read_multipart(request, names, stream, max_items)
@@ -81,6 +82,13 @@ def check_count(count: int, max_items: int) -> None:
     """Raises TooManyItemsError beyond the limit."""
     if count > max_items:
         raise TooManyItemsError(f"The request has {count} items; at most {max_items} are accepted, so send several.")
+
+
+def _check_encoding(content_encoding: str) -> None:
+    if content_encoding.strip().lower() not in {"", "identity"}:
+        raise UnsupportedMediaTypeError(
+            f"Expected a body without Content-Encoding; found {content_encoding[:100]!r}. Send it uncompressed."
+        )
 
 
 def _kind(content_type: str) -> Kind:

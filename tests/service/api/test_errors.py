@@ -100,6 +100,12 @@ CASES: dict[str, tuple[int, str, dict[str, Any], str]] = {
     "too many files": (413, "too-many-items", {"files": [("f", b"x")] * 257}, "257 items"),
     "too many parts": (413, "too-many-items", {"files": [("f", b"x")] * 300}, "parts"),
     "another Content-Type": (415, "unsupported-media-type", {"content": b"x", "type": "text/plain"}, "'text/plain'"),
+    "a compressed body": (
+        415,
+        "unsupported-media-type",
+        {"content": b"x", "headers": {"Content-Encoding": "gzip"}},
+        "'gzip'",
+    ),
     "text for an image": (415, "unsupported-image-format", {"content": b"hello"}, "68 65 6c"),
     "SVG": (415, "unsupported-image-format", {"content": b"<svg/>", "type": "image/svg+xml"}, "JPEG, PNG"),
     "a truncated image": (422, "undecodable-image", {"json": {"images": [b64(b"\xff\xd8\xff\xe0")]}}, "truncated"),

@@ -1,0 +1,52 @@
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from service.api.logs import configure_logging
+from service.api.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = before
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+def fail(body: bytes) -> None:
+    raise ValueError(f"a failure with {len(body)} bytes")
+
+
+def log_a_failure() -> None:
+    body = b"secret" + b"-body"
+    for logger in (logging.getLogger("a.library"), structlog.stdlib.get_logger("service")):
+        try:
+            fail(body)
+        except ValueError:
+            logger.exception("it failed")
+
+
+@pytest.mark.parametrize("log_format", ["console", "json"])
+def test_tracebacks_show_code_and_no_values(log_format: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(Settings(log_format=log_format))
+    log_a_failure()
+    said = capsys.readouterr().err
+    assert said.count("ValueError: a failure with 11 bytes") == 2
+    assert "secret-body" not in said
+
+
+def test_json_is_one_object_a_line_for_our_lines_and_those_of_libraries(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(Settings(log_format="json", log_level="warning"))
+    logging.getLogger("a.library").warning("two\nlines of %s", "text")
+    structlog.stdlib.get_logger("service").warning("ours", number=3, odd={1}, path="ü")
+    structlog.stdlib.get_logger("service").info("too quiet")
+    library, ours = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (library["event"], library["level"], library["logger"]) == ("two\nlines of text", "warning", "a.library")
+    assert (ours["event"], ours["number"], ours["path"]) == ("ours", 3, "ü")
