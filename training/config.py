@@ -207,6 +207,8 @@ def with_overrides(values: dict[str, Any], overrides: list[str]) -> Config:
         place = merged
         for section in sections:
             place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise ConfigError(f"{key}: expected {section} to be a section, found the value {place!r}")
         place[last] = _parse_value(text)
     try:
         return Config.model_validate(merged)

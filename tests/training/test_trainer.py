@@ -1,0 +1,150 @@
+"""The loop: it learns, it resumes to the bit, it stops when asked and when the loss is no number."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from training.checkpoint import Checkpoint, load_checkpoint
+from training.config import Config, ViewsConfig, load_preset, with_overrides
+from training.dataset import ImageSet, Source
+from training.run_directory import RunDirectory
+from training.schedule import averaging_decay, learning_rate
+from training.trainer import DivergedError, build_model, make_fabric, train
+
+
+def run_in(path: Path) -> RunDirectory:
+    path.mkdir()
+    return RunDirectory(path)
+
+
+def trained(run: RunDirectory, config: Config, source: Source, stops: int = 0) -> Checkpoint:
+    """Trains; if asked to, stops once after so many steps and resumes from disk."""
+    fabric = make_fabric("cpu", config.optimiser.precision)
+    if stops:
+        countdown = iter(range(stops))
+        assert not train(run, config, source, fabric=fabric, stop=lambda: next(countdown, None) is None)
+    assert train(run, config, source, fabric=fabric)
+    return load_checkpoint(run.checkpoint)
+
+
+def assert_same(first: Checkpoint, second: Checkpoint) -> None:
+    assert first.step == second.step
+    for one, other in ((first.model, second.model), (first.ema, second.ema)):
+        for name, value in one.items():
+            assert torch.equal(value, other[name]), name
+    moments = [state["exp_avg_sq"] for state in first.optimiser["state"].values()]
+    others = [state["exp_avg_sq"] for state in second.optimiser["state"].values()]
+    assert all(map(torch.equal, moments, others))
+
+
+@pytest.mark.parametrize("stops", [1, 3, 4, 6, 11])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    tmp_path: Path, tiny_config: Config, blobs: Source, stops: int, precision: str
+) -> None:
+    optimiser = tiny_config.optimiser.model_copy(update={"precision": precision, "batch": 64})
+    config = tiny_config.model_copy(update={"optimiser": optimiser})
+    straight, resumed = run_in(tmp_path / "straight"), run_in(tmp_path / "resumed")
+    assert_same(trained(straight, config, blobs), trained(resumed, config, blobs, stops))
+    timeless = [
+        [{key: value for key, value in row.items() if key != "elapsed_s"} for row in run.read_metrics()]
+        for run in (straight, resumed)
+    ]
+    assert timeless[0] == timeless[1]
+    assert [row["epoch"] for row in timeless[0]] == [1, 2, 3]
+
+
+def test_metrics_written_after_the_checkpoint_are_not_counted_twice(
+    tmp_path: Path, tiny_config: Config, blobs: Source
+) -> None:
+    run = run_in(tmp_path / "run")
+    countdown = iter(range(9))
+    fabric = make_fabric("cpu", "32-true")
+    train(run, tiny_config, blobs, fabric=fabric, stop=lambda: next(countdown, None) is None)
+    run.append_metrics({"epoch": 2, "step": 16, "elbo": 0.0})  # as if killed between the two writes
+    train(run, tiny_config, blobs, fabric=fabric)
+    assert [row["epoch"] for row in run.read_metrics()] == [1, 2, 3]
+
+
+def test_every_line_of_metrics_has_the_same_keys_and_finite_numbers(
+    tmp_path: Path, tiny_config: Config, blobs: Source
+) -> None:
+    run = run_in(tmp_path / "run")
+    trained(run, tiny_config, blobs)
+    rows = run.read_metrics()
+    assert len({tuple(row) for row in rows}) == 1
+    assert torch.tensor([list(row.values()) for row in rows]).isfinite().all()
+
+
+def test_training_raises_the_bound_on_images_it_never_saw(tmp_path: Path, blobs: Source) -> None:
+    config = with_overrides(
+        load_preset("tiny"), ["optimiser.batch=32", "epochs=6", "network.decoder=mlp", "network.decoder_hidden=[64]"]
+    )
+    run = run_in(tmp_path / "run")
+    trained(run, config, blobs)
+    rows = run.read_metrics()
+    assert rows[-1]["held_out_elbo"] > rows[0]["held_out_elbo"] + 100
+    assert rows[-1]["held_out_squared_error"] < 0.6 * rows[0]["held_out_squared_error"]
+
+
+def test_seeds_differ_from_the_first_weight_on(tiny_config: Config, blobs: Source) -> None:
+    models = [
+        build_model(tiny_config.model_copy(update={"seed": seed}), blobs.input.shape).state_dict() for seed in (0, 1, 0)
+    ]
+    assert all(torch.equal(models[0][name], models[2][name]) for name in models[0])
+    assert not any(torch.equal(models[0][name], models[1][name]) for name in models[0])
+
+
+def test_building_a_model_leaves_the_global_generator_alone(tiny_config: Config) -> None:
+    before = torch.get_rng_state()
+    build_model(tiny_config, (28, 28, 1))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_diverging_run_stops_with_its_step_and_keeps_the_last_good_checkpoint(
+    tmp_path: Path, tiny_config: Config, blobs: Source
+) -> None:
+    run = run_in(tmp_path / "run")
+    fabric = make_fabric("cpu", "32-true")
+    calls = iter(range(8))
+    train(run, tiny_config, blobs, fabric=fabric, stop=lambda: next(calls, None) is None)
+    kept = load_checkpoint(run.checkpoint)
+    wild = tiny_config.model_copy(update={"optimiser": tiny_config.optimiser.model_copy(update={"lr": 1e30})})
+    with pytest.raises(DivergedError, match=r"at step \d+ of 24 \(epoch 2\).*learning rate.*optimiser\.lr=3e\+29"):
+        train(run, wild, blobs, fabric=fabric)
+    assert load_checkpoint(run.checkpoint).step == kept.step
+
+
+def test_fewer_images_than_a_batch_and_one_view_still_train(tmp_path: Path, blobs: Source) -> None:
+    config = with_overrides(load_preset("tiny"), ["views.count=1", "epochs=2"])
+    few = Source("few", blobs.input, ImageSet(blobs.train.images[:5]), ImageSet(blobs.test.images[:1]))
+    assert trained(run_in(tmp_path / "run"), config, few).step == 2
+
+
+def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
+    optimiser = with_overrides(load_preset("demo"), []).optimiser
+    rates = [learning_rate(step, 1_000, optimiser) for step in range(1_000)]
+    assert max(rates) == pytest.approx(optimiser.lr)
+    assert rates.index(max(rates)) in {49, 50}
+    assert rates == sorted(rates[:50]) + sorted(rates[50:], reverse=True)
+    assert rates[-1] < 1e-4 * optimiser.lr
+    assert averaging_decay(0, optimiser) == 0.1
+    assert averaging_decay(10**6, optimiser) == optimiser.ema_decay
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:x", "tpu:0"])
+def test_an_unknown_device_is_refused(device: str) -> None:
+    with pytest.raises(ValueError, match="expected a device of auto, cpu, cuda"):
+        make_fabric(device, "32-true")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
+def test_a_demanded_gpu_that_is_absent_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"expected a GPU.*choose cpu"):
+        make_fabric("cuda", "32-true")
+
+
+def test_views_per_image_divide_the_batch() -> None:
+    with pytest.raises(ValueError, match="multiple of"):
+        Config(epochs=1, views=ViewsConfig(count=3))
