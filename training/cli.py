@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from lightning_fabric import Fabric
 from rich.console import Console
 
 from service.engine.images import InputSpec
@@ -108,15 +109,17 @@ def train_command(
             config = with_overrides(load_preset(preset), [*(set_ or []), *shortcuts])
             images = open_source(source, data_dir=data_dir, cache_dir=cache_dir, input_spec=_input_spec(config))
             record = _record(source, images, preset, config)
+        fabric = make_fabric(device, record.config.optimiser.precision)
+        if resume is None:
             run.create(record)
-        _train(run, record, images, device, console)
+        _train(run, record, images, fabric, console)
 
 
-def _train(run: RunDirectory, record: RunRecord, images: Source, device: str, console: Console) -> None:
-    fabric = make_fabric(device, record.config.optimiser.precision)
+def _train(run: RunDirectory, record: RunRecord, images: Source, fabric: Fabric, console: Console) -> None:
     shape = "×".join(map(str, images.input.shape))
+    labels = "unlabelled" if images.class_names is None else f"{len(images.class_names)} classes, for evaluation only"
     console.print(
-        f"{len(images.train):,} images of {shape} to learn from, {len(images.test):,} held out; "
+        f"{len(images.train):,} images of {shape} to learn from, {len(images.test):,} held out, {labels}; "
         f"{record.config.epochs} epochs on {fabric.device}.",
         highlight=False,
     )

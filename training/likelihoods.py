@@ -1,7 +1,7 @@
 """log p(x | z): how probable an image is under what the decoder drew, in nats.
 
-Both likelihoods are true densities with all constants, so bounds can be compared across models. Pixels are in
-[0, 1]; this module knows neither networks nor views.
+All constants are kept, so bounds can be compared across models. Pixels are in [0, 1]; this module knows neither
+networks nor views.
 """
 
 import math

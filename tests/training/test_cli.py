@@ -1,0 +1,102 @@
+"""The command lines of training, run as a person runs them: in a process of their own."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from training.run_directory import RunDirectory
+
+BIN = Path(sys.executable).parent
+
+
+def command(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([BIN / name, *arguments], capture_output=True, text=True, check=False)
+
+
+def words(text: str) -> str:
+    """Without the line breaks that a narrow terminal makes."""
+    return " ".join(text.split())
+
+
+@pytest.mark.slow
+def test_train_stop_resume_and_evaluate(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    start = [BIN / "simvae-train", "fashion-mnist-sample", "--preset", "tiny", "--out", run, "--epochs", "40"]
+    with subprocess.Popen(start, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 120
+        while not (run / "metrics.jsonl").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"simvae-train --resume {run}" in words(stderr).replace(" /", "/").replace("--resume/", "--resume /")
+    stopped = len(RunDirectory(run).read_metrics())
+    assert 1 <= stopped < 40
+
+    config = json.loads((run / "config.json").read_text())
+    config["config"]["epochs"] = stopped + 1
+    (run / "config.json").write_text(json.dumps(config))
+    resumed = command("simvae-train", "--resume", run)
+    assert resumed.returncode == 0, resumed.stderr
+    assert [row["epoch"] for row in RunDirectory(run).read_metrics()] == list(range(1, stopped + 2))
+    assert list((run / "tensorboard").iterdir())
+
+    evaluated = command("simvae-evaluate", run)
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert "raw pixels" in evaluated.stdout
+    assert json.loads((run / "evaluation.json").read_text())["rows"][1]["name"] == "PCA"
+    assert {picture.name for picture in (run / "report").iterdir()} == {
+        "curves.png", "reconstructions.png", "samples.png",
+    }  # fmt: skip
+
+
+def test_a_run_is_never_written_over(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    done = command("simvae-train", "fashion-mnist-sample", "--preset", "tiny", "--out", tmp_path)
+    assert done.returncode == 1
+    assert "found one; give another --out" in words(done.stderr)
+    assert (tmp_path / "config.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "expected a source and --out, or --resume"),
+        (["no-such-folder", "--out", "x"], "expected a source (fashion-mnist, fashion-mnist-sample) or a folder"),
+        (["fashion-mnist-sample", "--out", "x", "--preset", "huge"], "expected a preset (demo, fashion, folder, tiny)"),
+        (["fashion-mnist-sample", "--out", "x", "--set", "objective.rho=2"], "objective.rho: Input should be less"),
+        (["--resume", "no-such-run"], "expected a run's configuration"),
+        (["--resume", "x", "--epochs", "3"], "give it alone"),
+        (["fashion-mnist-sample", "--out", "x", "--device", "tpu"], "expected a device of auto, cpu, cuda"),
+    ],
+)
+def test_a_mistake_is_one_clear_line_and_leaves_nothing_behind(
+    arguments: list[str], message: str, tmp_path: Path
+) -> None:
+    done = subprocess.run([BIN / "simvae-train", *arguments], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 1
+    assert message in words(done.stderr)
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_whose_images_changed_is_not_resumed_silently(tmp_path: Path) -> None:
+    photos, run, cache = tmp_path / "photos", tmp_path / "run", tmp_path / "cache"
+    photos.mkdir()
+    random = np.random.default_rng(0)
+    for number in range(30):
+        Image.fromarray(random.integers(0, 255, (40, 50, 3), dtype=np.uint8)).save(photos / f"{number}.png")
+    settings = ["--set", "images.size=28", "--set", "network.width=4", "--epochs", "1", "--cache-dir", str(cache)]
+    trained = command("simvae-train", photos, "--preset", "folder", "--out", run, *settings)
+    assert trained.returncode == 0, trained.stderr
+    (photos / "3.png").unlink()
+    resumed = command("simvae-train", "--resume", run, "--cache-dir", cache)
+    assert resumed.returncode == 1
+    assert "training images the run began with" in words(resumed.stderr)

@@ -1,0 +1,121 @@
+"""Evaluation measures what it says, with labels and without, and its pictures can be drawn."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from training.config import Config
+from training.dataset import ImageSet, Source
+from training.evaluation import Evaluation, evaluate
+from training.health import active_units, held_out_metrics, to_pixels
+from training.report import plot_curves, plot_reconstructions, plot_samples
+from training.restore import TrainedRun, decode_latents, encode_images, load_run
+from training.run_directory import RunDirectory, RunRecord, code_version, now
+from training.trainer import make_fabric, train
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def run(tmp_path: Path, tiny_config: Config, blobs: Source) -> RunDirectory:
+    directory = RunDirectory(tmp_path / "blobs")
+    directory.create(
+        RunRecord(
+            source="blobs",
+            input=blobs.input,
+            images=len(blobs.train),
+            preset="tiny",
+            config=tiny_config,
+            code_version=code_version(),
+            command="simvae-train blobs",
+            created=now(),
+        )
+    )
+    assert train(directory, tiny_config, blobs, fabric=make_fabric("cpu", "32-true"))
+    return directory
+
+
+@pytest.fixture
+def trained(run: RunDirectory) -> TrainedRun:
+    return load_run(run, CPU)
+
+
+def test_the_model_pca_and_raw_pixels_stand_side_by_side(trained: TrainedRun, blobs: Source) -> None:
+    result = evaluate(trained, blobs, CPU)
+    assert [row.name for row in result.rows] == ["SimVAE", "PCA", "raw pixels"]
+    assert [row.dimensions for row in result.rows] == [8, 8, 784]
+    raw = result.rows[2]
+    assert raw.linear == raw.knn_cosine == raw.knn_euclidean == 1.0  # four squares in four corners
+    assert (result.train_images, result.test_images, result.step) == (128, 32, trained.step)
+    assert np.isfinite([result.elbo, result.elbo_standard_error]).all()
+
+
+def test_without_labels_only_what_needs_none_is_measured(trained: TrainedRun, blobs: Source) -> None:
+    unlabelled = dataclasses.replace(
+        blobs, train=ImageSet(blobs.train.images), test=ImageSet(blobs.test.images), class_names=None
+    )
+    found, labelled = evaluate(trained, unlabelled, CPU), evaluate(trained, blobs, CPU)
+    assert all(row.linear is row.knn_cosine is row.knn_euclidean is None for row in found.rows)
+    assert found.rows[0].squared_error == labelled.rows[0].squared_error
+    assert (found.elbo, found.active_units) == (labelled.elbo, labelled.active_units)
+
+
+def test_reconstruction_errors_are_those_of_the_decoder_at_the_mean(trained: TrainedRun, blobs: Source) -> None:
+    pixels = to_pixels(torch.from_numpy(blobs.test.images.copy()))
+    with torch.no_grad():
+        rebuilt = trained.model.decode(trained.model.encode(pixels).mean)
+    expected = (rebuilt - pixels).square().mean().item()
+    assert evaluate(trained, blobs, CPU).rows[0].squared_error == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_evaluation_is_plain_json_with_its_protocol(trained: TrainedRun, blobs: Source) -> None:
+    result: Evaluation = evaluate(trained, blobs, CPU)
+    content = json.loads(json.dumps(result.as_json()))
+    assert "k = 20" in content["protocol"]
+    assert content["rows"][0]["knn_cosine"] == result.rows[0].knn_cosine
+
+
+def test_the_restored_model_has_the_averaged_weights(run: RunDirectory, trained: TrainedRun) -> None:
+    checkpoint = torch.load(run.checkpoint, weights_only=True)
+    for name, value in trained.model.state_dict().items():
+        assert torch.equal(value, checkpoint["ema"][name]), name
+        assert not torch.equal(value, checkpoint["model"][name]), name
+
+
+def test_held_out_metrics_repeat_and_leave_gradients_alone(trained: TrainedRun, blobs: Source) -> None:
+    config = trained.record.config
+    first, second = (held_out_metrics(trained.model, blobs.test.images, config, CPU) for _ in range(2))
+    assert first == second
+    assert all(parameter.grad is None for parameter in trained.model.parameters())
+
+
+def test_active_units_are_those_whose_mean_varies() -> None:
+    means = torch.tensor([[0.0, 5.0, 1.0], [0.19, 5.0, -1.0]])
+    assert active_units(means) == 1
+    assert active_units(means * 2) == 2
+
+
+def test_encoding_nothing_and_decoding_a_round_trip_have_the_right_shapes(trained: TrainedRun, blobs: Source) -> None:
+    assert encode_images(trained.model, blobs.test.images[:0], CPU).shape == (0, 8)
+    latents = encode_images(trained.model, blobs.test.images[:3], CPU)
+    images = decode_latents(trained.model, latents, CPU)
+    assert images.shape == (3, 28, 28, 1)
+    assert images.min() >= 0
+    assert images.max() <= 1
+
+
+def test_the_report_is_three_pictures(run: RunDirectory, trained: TrainedRun, blobs: Source) -> None:
+    run.report.mkdir()
+    plot_curves(run.read_metrics(), run.report / "curves.png")
+    plot_reconstructions(trained, blobs.test.images[:5], CPU, run.report / "reconstructions.png")
+    plot_samples(trained, CPU, run.report / "samples.png")
+    for picture in run.report.glob("*.png"):
+        with Image.open(picture) as image:
+            assert image.width > 600
+            assert len(set(image.convert("L").tobytes())) > 20
+    assert len(list(run.report.iterdir())) == 3
