@@ -16,6 +16,7 @@ from starlette.requests import Request
 
 from service.api.errors import RequestError, TooManyItemsError, UnsupportedMediaTypeError
 from service.api.json_items import Item, parse_json
+from service.api.limits import check_count
 from service.api.npy import NPY_MAGIC, read_npy
 
 __all__ = ["Form", "off_loop", "read_form"]
@@ -65,7 +66,6 @@ async def read_form(request: Request, names: Sequence[str], stream: AsyncGenerat
     else:
         body = b"".join([chunk async for chunk in stream])
         form = await off_loop(len(body), lambda: _parse(kind, body, names, max_items))
-    check_count(sum(map(len, form.lists.values())), max_items)
     query = _gather(request.query_params.multi_items())
     twice = sorted(query.keys() & form.options.keys())
     if twice:
@@ -76,12 +76,6 @@ async def read_form(request: Request, names: Sequence[str], stream: AsyncGenerat
 async def off_loop(size_bytes: int, work: Callable[[], T]) -> T:
     """Runs small work here and large work in a thread, so that no request holds up the others."""
     return work() if size_bytes <= _LARGE_BYTES else await asyncio.to_thread(work)
-
-
-def check_count(count: int, max_items: int) -> None:
-    """Raises TooManyItemsError beyond the limit."""
-    if count > max_items:
-        raise TooManyItemsError(f"The request has {count} items; at most {max_items} are accepted, so send several.")
 
 
 def _check_encoding(content_encoding: str) -> None:
@@ -112,9 +106,11 @@ def _kind(content_type: str) -> Kind:
 
 def _parse(kind: Kind, body: bytes, names: Sequence[str], max_items: int) -> Form:
     if kind == "npy" or (kind == "unknown" and body.startswith(NPY_MAGIC)):
-        return Form({}, {names[0]: list(read_npy(body))})
+        pixels = read_npy(body)
+        check_count(len(pixels), max_items)
+        return Form({}, {names[0]: list(pixels)})
     if kind == "json" or (kind == "unknown" and body.lstrip()[:1] == b"{"):
-        return Form(*parse_json(body, names, lambda count: check_count(count, max_items)))
+        return Form(*parse_json(body, names, max_items))
     if not body:
         raise RequestError("Expected an image in the body; found nothing.")
     return Form({}, {names[0]: [body]})
@@ -162,6 +158,7 @@ async def _read_multipart(
             await value.close()
         else:
             texts.append((name, value))
+    check_count(sum(map(len, lists.values())), max_items)
     if names[0] not in lists:
         hint = "" if len(names) == 1 else f" in the field {names[0]!r}"
         raise RequestError(f"Expected at least one file{hint} (curl -F {names[0]}=@photo.jpg); found none.")

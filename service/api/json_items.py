@@ -1,14 +1,15 @@
 """The JSON form: options, and lists of base64 images or ready embeddings."""
 
 import binascii
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import orjson
 
-from service.api.errors import ItemError, RequestError
+from service.api.errors import ItemError, RequestError, TooManyItemsError
+from service.api.limits import check_count
 from service.engine.images import Pixels
 from service.engine.results import Floats
 
@@ -16,6 +17,7 @@ __all__ = ["GivenEmbedding", "Item", "decode_base64", "parse_json"]
 
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _BLANKS = b" \t\r\n"
+_MAX_VALUES_PER_ITEM = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,23 +31,23 @@ class GivenEmbedding:
 Item = bytes | Pixels | GivenEmbedding
 
 
-def parse_json(
-    body: bytes, names: Sequence[str], check_count: Callable[[int], None]
-) -> tuple[dict[str, Any], dict[str, list[Item]]]:
+def parse_json(body: bytes, names: Sequence[str], max_items: int) -> tuple[dict[str, Any], dict[str, list[Item]]]:
     """Reads a JSON body.
 
     Args:
         body: One object.
         names: The lists that the route takes; the first one is needed.
-        check_count: Refuses too many items, before any of them is decoded.
+        max_items: The most items of all lists together; checked before any of them is decoded.
 
     Returns:
         What is not one of the lists, unchecked; and the lists.
 
     Raises:
         RequestError: Not JSON, not an object, or lists that are none.
+        TooManyItemsError: More than `max_items`, or more values than so many items can have.
         ItemError: An item that is neither base64 nor an embedding.
     """
+    _check_values(body, max_items)
     try:
         content = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -58,28 +60,38 @@ def parse_json(
             raise RequestError(f"{name}: expected a list; found {_type(value)}.")
     if names[0] not in lists:
         raise RequestError(f"Expected a list {names[0]!r} in the JSON object; found none.")
-    check_count(sum(map(len, lists.values())))
+    check_count(sum(map(len, lists.values())), max_items)
     two_sided = len(names) > 1
     return content, {name: _items(value, name if two_sided else None) for name, value in lists.items()}
 
 
 def decode_base64(text: str) -> bytes:
-    """Decodes base64, of either alphabet and with any line breaks, or a base64 data URI of any media type.
+    """Decodes base64, of either alphabet, padded or not, with any line breaks; or a base64 data URI of any media type.
 
     Raises:
         RequestError: It is something else; web addresses are never fetched.
     """
     if text.startswith(("http://", "https://", "file:")):
         raise RequestError("Expected base64 or a data URI; found a web address, which this server does not fetch.")
-    if text.startswith("data:"):
+    if text[:5].lower() == "data:":
         header, comma, text = text.partition(",")
-        if not comma or not header.endswith(";base64"):
+        if not comma or not header.lower().endswith(";base64"):
             raise RequestError("Expected a data URI with ';base64,' before its data.")
     try:
-        plain = text.encode("ascii").translate(_URL_SAFE, _BLANKS)
-        return binascii.a2b_base64(plain, strict_mode=True)
-    except (UnicodeEncodeError, binascii.Error) as error:
+        plain = text.encode("ascii", "replace").translate(_URL_SAFE, _BLANKS)
+        return binascii.a2b_base64(plain + b"=" * (-len(plain) % 4), strict_mode=True)
+    except binascii.Error as error:
         raise RequestError(f"Expected base64 or a data URI; the text is neither: {error}.") from error
+
+
+def _check_values(body: bytes, max_items: int) -> None:
+    """Millions of empty lists would hold the interpreter for seconds and take many times their bytes, once parsed."""
+    count = sum(map(body.count, (b",", b"[", b"{")))
+    if count > max_items * _MAX_VALUES_PER_ITEM:
+        raise TooManyItemsError(
+            f"The JSON has about {count:,} values; at most {max_items * _MAX_VALUES_PER_ITEM:,} are accepted "
+            f"({_MAX_VALUES_PER_ITEM:,} for each of {max_items:,} items), so send several requests."
+        )
 
 
 def _items(values: list[Any], side: str | None) -> list[Item]:
@@ -104,7 +116,7 @@ def _item(value: object, *, embeddings: bool) -> Item:
 def _given(value: Mapping[str, Any]) -> GivenEmbedding:
     unknown = sorted(value.keys() - {"embedding", "variance"})
     if unknown or "embedding" not in value:
-        found = f"the unknown field {unknown[0]!r}" if unknown else "no embedding"
+        found = f"the unknown field {unknown[0][:100]!r}" if unknown else "no embedding"
         raise RequestError(f"Expected {{'embedding': […], 'variance': […]}}; found {found}.")
     variance = value.get("variance")
     given = GivenEmbedding(_vector(value["embedding"]), None if variance is None else _vector(variance))

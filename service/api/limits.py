@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 from starlette.requests import Request
 
-from service.api.errors import BodyTimeoutError, BodyTooLargeError, BusyError, RequestError
+from service.api.errors import BodyTimeoutError, BodyTooLargeError, BusyError, RequestError, TooManyItemsError
 
-__all__ = ["BodyBudget", "Deadline", "bounded_stream"]
+__all__ = ["BodyBudget", "Deadline", "bounded_stream", "check_count"]
 
 TIMEOUT_HEADER = "X-Request-Timeout"
 
@@ -86,6 +86,14 @@ class BodyShare:
             raise BusyError("The server holds as many request bytes as it may; try again in a moment.", retry_after_s=1)
         self.budget.held_bytes += count
         self.held_bytes += count
+
+
+def check_count(count: int, max_items: int) -> None:
+    """Raises TooManyItemsError beyond the limit; called before anything is made of the items."""
+    if count > max_items:
+        raise TooManyItemsError(
+            f"The request has {count:,} items; at most {max_items:,} are accepted, so send several."
+        )
 
 
 async def bounded_stream(

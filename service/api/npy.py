@@ -1,5 +1,6 @@
 """The `.npy` format, in and out; only plain uint8 arrays come in, and nothing is ever unpickled."""
 
+import contextlib
 import io
 
 import numpy as np
@@ -38,11 +39,13 @@ def read_npy(data: bytes) -> Pixels:
     if dtype != np.uint8 or not shape:
         raise UnprocessableError(f"Expected a .npy batch of dtype uint8; found {dtype} of shape {list(shape)}.")
     pixels = np.frombuffer(data, np.uint8, offset=stream.tell())
-    if any(length < 0 for length in shape) or pixels.size != np.prod(shape, dtype=object):
-        raise RequestError(
-            f"The .npy file holds {pixels.size} bytes of data; its shape {list(shape)} is another number."
-        )
-    return np.ascontiguousarray(pixels.reshape(shape, order="F" if fortran_order else "C"))
+    with contextlib.suppress(
+        TypeError, ValueError, OverflowError
+    ):  # True for a length, another product, beyond 64 bits
+        shaped = pixels.reshape(shape, order="F" if fortran_order else "C")
+        if shaped.shape == shape:  # numpy takes -1 for "whatever is left"
+            return np.ascontiguousarray(shaped)
+    raise RequestError(f"The .npy file holds {pixels.size} bytes of data; its shape says something else.")
 
 
 def write_npy(array: NDArray[np.generic]) -> bytes:

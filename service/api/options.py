@@ -56,7 +56,7 @@ class SimilarityOptions(Options):
     """What `POST /similarity` may be asked for."""
 
     pairs: bool = Field(False, description="Compare left[i] with right[i] only, instead of each with each.")
-    metrics: Annotated[tuple[Metric, ...], Field(min_length=1)] | None = Field(
+    metrics: Annotated[tuple[Metric, ...], Field(min_length=1, max_length=4)] | None = Field(
         None, description="All that the model defines, when absent."
     )
     prior: float = Field(0.5, gt=0, lt=1, description="P(same content) before looking, for `probability_same`.")
@@ -79,7 +79,7 @@ def parse_options(options: type[OptionsT], given: Mapping[str, Any]) -> OptionsT
         name = str(problem["loc"][0])
         if problem["type"] == "extra_forbidden":
             known = ", ".join(options.model_fields)
-            raise RequestError(f"Unknown field {name!r}; the options of this route are {known}.") from error
+            raise RequestError(f"Unknown field {_short(name)}; the options of this route are {known}.") from error
         raise RequestError(f"{name}: {problem['msg']}; found {_short(problem['input'])}.") from error
 
 

@@ -39,6 +39,12 @@ def b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
+def npy_header(shape: str) -> bytes:
+    """A `.npy` file that says a shape and has no data."""
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
+
+
 PNG = "image/png"
 JSON = "application/json"
 NPY = "application/x-npy"
@@ -53,6 +59,7 @@ CASES: dict[str, tuple[int, str, dict[str, Any], str]] = {
     "one image instead of a list": (400, "malformed-request", {"json": {"images": "YQ=="}}, "a string"),
     "an unknown field": (400, "malformed-request", {"json": {"images": [], "normalise": True}}, "'normalise'"),
     "an unknown query parameter": (400, "malformed-request", {"params": {"dtyp": "int8"}, "png": True}, "'dtyp'"),
+    "a field with an endless name": (400, "malformed-request", {"json": {"images": [], "x" * 9**6: 1}}, r"^.{,250}$"),
     "a bad option": (400, "malformed-request", {"json": {"images": [], "dtype": "int4"}}, "dtype: .*'int4'"),
     "an option twice": (
         400,
@@ -98,6 +105,19 @@ CASES: dict[str, tuple[int, str, dict[str, Any], str]] = {
     "too many pixels": (413, "image-too-large", {"content": huge_png()}, "10000 × 8000 = 80,000,000 pixels"),
     "too many items": (413, "too-many-items", {"json": {"images": ["?"] * 257}}, "257 items"),
     "too many files": (413, "too-many-items", {"files": [("f", b"x")] * 257}, "257 items"),
+    "too many pixel arrays": (413, "too-many-items", {"content": npy(np.zeros((257, 1), np.uint8))}, "257 items"),
+    "a billion pixel arrays of nothing": (
+        413,
+        "too-many-items",
+        {"content": npy_header("(10000000000, 0)")},
+        "10,000,000,000 items",
+    ),
+    "too many values": (
+        413,
+        "too-many-items",
+        {"content": b'{"images": [' + b"[]," * 2**20, "type": JSON},
+        "values",
+    ),
     "too many parts": (413, "too-many-items", {"files": [("f", b"x")] * 300}, "parts"),
     "another Content-Type": (415, "unsupported-media-type", {"content": b"x", "type": "text/plain"}, "'text/plain'"),
     "a compressed body": (

@@ -57,6 +57,13 @@ def test_negative_lengths_are_refused(shape: bytes) -> None:
         read_npy(with_header(header, b"abc"))
 
 
+@pytest.mark.parametrize("shape", [b"(True, 3)", b"(3, True)", b"(%d, 0)" % 10**30, b"(3," + b" 1," * 70 + b")"])
+def test_lengths_that_numpy_cannot_have_are_refused(shape: bytes) -> None:
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': " + shape + b"}\n"
+    with pytest.raises(RequestError, match="holds 3 bytes"):
+        read_npy(with_header(header, b"abc"))
+
+
 def test_a_pickle_is_never_loaded() -> None:
     stream = io.BytesIO()
     np.save(stream, np.array([{"a": 1}], dtype=object), allow_pickle=True)

@@ -126,6 +126,12 @@ def test_a_bad_image_is_named_by_side_and_index(client: httpx.Client, left: list
     assert (answer.json()["side"], answer.json()["index"]) == ("right", 1)
 
 
+def test_a_metric_that_is_asked_for_a_thousand_times_is_not_computed_a_thousand_times(client: httpx.Client) -> None:
+    answer = client.post("/similarity", json={"left": [], "metrics": ["cosine"] * 1000})
+    assert answer.status_code == 400
+    assert "metrics" in answer.json()["detail"]
+
+
 def test_empty_sides_have_a_defined_answer(client: httpx.Client, left: list[bytes]) -> None:
     answer = client.post("/similarity", json={"left": encoded(left), "right": []}).json()["similarity"]
     assert answer["cosine"] == [[], []]
