@@ -14,16 +14,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from service.engine.images import InputSpec
+from service.engine.images import IMAGE_SUFFIXES, InputSpec
 from training.cache import PixelCache, SourceFile
 from training.dataset import DataError, ImageSet, Skipped, Source
 
-__all__ = ["IMAGE_SUFFIXES", "find_images", "open_folder"]
-
-IMAGE_SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .tif .tiff .avif .heic .heif .jxl".split()  # noqa: SIM905
-)
-"""What counts as an image; some of them cannot be decoded, and are better reported than passed over in silence."""
+__all__ = ["find_images", "open_folder"]
 
 _TEST_SHARE = 0.1
 _log = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ _SHARED: tuple[Processor, ...] = (
 
 
 def configure_logging(settings: Settings) -> None:
-    """Sends every log line of the process, uvicorn's too, to stderr in one format.
+    """Sends every log line and warning of the process, uvicorn's too, to stderr in one format.
 
     Called once, by the command line; a program that embeds the app keeps its own logging.
     """
@@ -40,6 +40,7 @@ def configure_logging(settings: Settings) -> None:
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
+    logging.captureWarnings(capture=True)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())

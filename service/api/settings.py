@@ -7,6 +7,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.engine.bundle import Precision
+from service.engine.images import MOST_PIXELS
 
 __all__ = ["PREFIX", "Settings", "SettingsError", "read_settings"]
 
@@ -37,7 +38,7 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
 
     max_body_bytes: Positive = 32 * MIB
-    max_pixels: Positive = 50_000_000
+    max_pixels: Annotated[int, Field(ge=1, le=MOST_PIXELS)] = 50_000_000
     max_items: Positive = 256
     queue_items: Positive = 1024
     max_queue_bytes: Positive = 512 * MIB

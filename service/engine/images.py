@@ -6,17 +6,19 @@ apart. It knows Pillow and numpy; it does not know models, batches, files or HTT
 
 import io
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.engine.formats import FORMATS, sniff_format
+from service.engine.formats import FORMATS, IMAGE_SUFFIXES, sniff_format
 
 __all__ = [
     "FORMATS",
+    "IMAGE_SUFFIXES",
+    "MOST_PIXELS",
     "DecodeLimits",
     "ImageError",
     "ImageTooLargeError",
@@ -31,6 +33,9 @@ __all__ = [
 ]
 
 Pixels = NDArray[np.uint8]
+
+MOST_PIXELS = 178_956_970
+"""Pillow opens no larger image, whatever the limits of the caller."""
 
 _ALPHA_MODES = frozenset({"RGBA", "LA", "PA"})
 _SIXTEEN_BIT_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
@@ -63,7 +68,8 @@ class DecodeLimits:
     """What one image may cost.
 
     Attributes:
-        max_pixels: Width times height as written in the file's header; checked before any pixel is decoded.
+        max_pixels: Width times height as written in the file's header; checked before any pixel is decoded. More
+            than `MOST_PIXELS` changes nothing.
     """
 
     max_pixels: int = 50_000_000
@@ -133,11 +139,13 @@ def decode_image(data: bytes, spec: InputSpec, limits: DecodeLimits) -> Pixels:
         with Image.open(io.BytesIO(data), formats=(name,)) as image:
             _check_size(image.width, image.height, limits)
             image.load()
-            return _fit(_normalise(image), spec)
+            return _fit(image, spec)
     except (ImageError, MemoryError):
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageTooLargeError(f"The {name} image is too large: {error}") from error
+    except Image.DecompressionBombError as error:  # raised before its size can be asked for
+        raise ImageTooLargeError(
+            f"The {name} image has more than {MOST_PIXELS:,} pixels; at most {limits.max_pixels:,} are accepted."
+        ) from error
     except UnidentifiedImageError as error:  # its own message is the address of our buffer
         raise UndecodableImageError(f"The {name} image is truncated or corrupt: its header cannot be read.") from error
     except Exception as error:  # Pillow's parsers raise whatever a corrupt file makes of them, from OSError to KeyError
@@ -171,7 +179,7 @@ def fit_pixels(pixels: Pixels, spec: InputSpec, limits: DecodeLimits) -> Pixels:
     _check_size(grey.shape[1], grey.shape[0], limits)
     if pixels.shape == spec.shape:  # what every rule below would leave as it is
         return pixels.copy()
-    return _fit(_normalise(Image.fromarray(grey)), spec)
+    return _fit(Image.fromarray(grey), spec)
 
 
 def encode_png(pixels: Pixels) -> bytes:
@@ -189,37 +197,39 @@ def _check_size(width: int, height: int, limits: DecodeLimits) -> None:
         )
 
 
-def _normalise(image: Image.Image) -> Image.Image:
-    """Upright L, RGB or RGBA with 8 bits a channel."""
+def _normalise(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+    """Upright, opaque, L or RGB with 8 bits a channel; copied no more than needed, for that is what memory goes to."""
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode in _SIXTEEN_BIT_MODES:
-        return Image.fromarray(_to_eight_bits(np.asarray(image)))
+        return _to_eight_bits(image)
     if image.mode == "F":
         raise UnsupportedFormatError(
             "Expected 8- or 16-bit pixels; found floating-point ones, which have no fixed range."
         )
     if image.mode in _ALPHA_MODES or "transparency" in image.info:
-        return image.convert("RGBA")
-    if image.mode in {"1", "L"}:
-        return image.convert("L")
-    return image.convert("RGB")
+        opaque, image = Image.new("RGB", image.size, background), _convert(image, "RGBA")
+        opaque.paste(image, mask=image)
+        return opaque
+    return _convert(image, "L" if image.mode in {"1", "L"} else "RGB")
 
 
-def _to_eight_bits(values: NDArray[np.generic]) -> Pixels:
+def _to_eight_bits(image: Image.Image) -> Image.Image:
     """0..65535 to 0..255 by 1/257, rounded; Pillow's own conversion would clip at 255."""
-    wide = values.astype(np.int64)
-    if wide.min() < 0 or wide.max() > 65535:
+    image = _convert(image, "I")
+    low, high = cast("tuple[int, int]", image.getextrema())
+    if low < 0 or high > 65535:
         raise UnsupportedFormatError(
-            f"Expected grey values of 0 to 65535; found {wide.min()} to {wide.max()}. Save the image with 8 or 16 bits."
+            f"Expected grey values of 0 to 65535; found {low} to {high}. Save the image with 8 or 16 bits."
         )
-    return ((wide + 128) // 257).astype(np.uint8)
+    return image.point([(value + 128) // 257 for value in range(65536)], "L")
+
+
+def _convert(image: Image.Image, mode: str) -> Image.Image:
+    return image if image.mode == mode else image.convert(mode)  # which would copy it
 
 
 def _fit(image: Image.Image, spec: InputSpec) -> Pixels:
-    if image.mode == "RGBA":
-        backdrop = Image.new("RGBA", image.size, (*spec.background, 255))
-        image = Image.alpha_composite(backdrop, image).convert("RGB")
-    image = image.convert(spec.colour_mode)
+    image = _convert(_normalise(image, spec.background), spec.colour_mode)
     size, resample = (spec.width, spec.height), _FILTERS[spec.resample]
     if image.size == size:
         fitted = image

@@ -1,5 +1,6 @@
 import json
 import logging
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,7 @@ def _restored() -> Iterator[None]:
     yield
     root.handlers[:] = before
     root.setLevel(level)
+    logging.captureWarnings(capture=False)
     structlog.reset_defaults()
 
 
@@ -47,6 +49,10 @@ def test_json_is_one_object_a_line_for_our_lines_and_those_of_libraries(capsys: 
     logging.getLogger("a.library").warning("two\nlines of %s", "text")
     structlog.stdlib.get_logger("service").warning("ours", number=3, odd={1}, path="ü")
     structlog.stdlib.get_logger("service").info("too quiet")
-    library, ours = map(json.loads, capsys.readouterr().err.splitlines())
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("a large image", stacklevel=1)
+    library, ours, warning = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (warning["level"], warning["logger"]) == ("warning", "py.warnings")
     assert (library["event"], library["level"], library["logger"]) == ("two\nlines of text", "warning", "a.library")
     assert (ours["event"], ours["number"], ours["path"]) == ("ours", 3, "ü")

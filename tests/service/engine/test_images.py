@@ -2,13 +2,17 @@
 
 import io
 import struct
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from service.engine.images import (
+    MOST_PIXELS,
     DecodeLimits,
     ImageTooLargeError,
     InputSpec,
@@ -148,6 +152,39 @@ def test_too_many_pixels_are_refused_by_the_header_alone(width: int, height: int
     data = png_header(width, height) + struct.pack(">I", 9) + b"IDAT"
     with pytest.raises(ImageTooLargeError):
         decode_image(data, GREY, LIMITS)
+
+
+def test_an_image_that_pillow_refuses_is_refused_in_our_words() -> None:
+    with pytest.raises(ImageTooLargeError, match="at most 100,000 are accepted") as caught:
+        decode_image(png_header(30_000, 30_000) + struct.pack(">I", 9) + b"IDAT", GREY, LIMITS)
+    assert "bomb" not in str(caught.value)
+
+
+def test_the_largest_image_that_pillow_opens_is_the_one_we_name() -> None:
+    assert 2 * (Image.MAX_IMAGE_PIXELS or 0) == MOST_PIXELS
+
+
+MEASURE = """
+import resource, sys
+from service.engine.images import DecodeLimits, InputSpec, decode_image
+
+def most_kib():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+before = most_kib()
+for name in sys.argv[1:]:
+    decode_image(open(name, "rb").read(), InputSpec(height=28, width=28, colour_mode="RGB"), DecodeLimits())
+print(most_kib() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss differs")
+def test_decoding_takes_no_more_memory_than_the_operations_page_says(tmp_path: Path) -> None:
+    for mode in ("L", "RGB", "RGBA", "LA", "I;16"):
+        (tmp_path / mode).write_bytes(encode(Image.new(mode, (4000, 3000)), compress_level=1))
+    files = sorted(map(str, tmp_path.iterdir()))
+    output = subprocess.run([sys.executable, "-c", MEASURE, *files], capture_output=True, check=True, timeout=60).stdout
+    assert int(output) * 1024 / (4000 * 3000) < 13 + 1  # and one for everything that is not the image
 
 
 def test_as_many_pixels_as_the_limit_are_accepted() -> None:
