@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import io
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -45,6 +46,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keep", type=Path, metavar="RUN", help="directory for the run, which is kept")
     keep: Path | None = parser.parse_args().keep
+    # Ending it from outside must end the service and remove the folder, as Ctrl-C does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     with tempfile.TemporaryDirectory(prefix="simvae-demo-") as folder:
         run, models = keep or Path(folder) / "run", Path(folder) / "models"
         stage("Training", "simvae-train", "fashion-mnist", "--preset", "demo", "--out", str(run))
