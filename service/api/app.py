@@ -16,7 +16,7 @@ from service.api.limits import BodyBudget
 from service.api.observe import Observe
 from service.api.outputs import EXPOSED_HEADERS
 from service.api.repository import Repository
-from service.api.routes import embed, health, models, reconstruct, similarity
+from service.api.routes import docs, embed, health, models, reconstruct, similarity
 from service.api.settings import Settings
 
 __all__ = ["create_app"]
@@ -32,7 +32,14 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         await asyncio.to_thread(repository.close)
 
-    app = FastAPI(title="SimVAE", version=version("simvae"), description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(
+        title="SimVAE",
+        version=version("simvae"),
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
     app.state.settings = settings
     app.state.repository = repository
     app.state.budget = BodyBudget(settings.max_queue_bytes)
@@ -47,8 +54,10 @@ def create_app(settings: Settings) -> FastAPI:
         )
     for error in (HTTPException, ItemError, *TABLE):
         app.add_exception_handler(error, problem_response)
-    app.include_router(health.router)
+    for module in (docs, health):
+        app.include_router(module.router)
     for module in (embed, reconstruct, similarity, models):
         app.include_router(module.router, dependencies=[Depends(require_key)])
+    app.mount("/docs", docs.assets())
     describe_problems(app)
     return app

@@ -15,6 +15,7 @@ __all__ = ["router"]
 router = APIRouter(tags=["operations"])
 
 
+@router.head("/health/live", include_in_schema=False)
 @router.get("/health/live", response_model=Health, responses=problems())
 async def live(request: Request) -> Response:
     """Whether the process is worth keeping: its event loop answers and its inference threads live."""
@@ -24,6 +25,7 @@ async def live(request: Request) -> Response:
     return json_response({"state": repository.state}, {})
 
 
+@router.head("/health/ready", include_in_schema=False)
 @router.get("/health/ready", response_model=Health, responses=problems())
 async def ready(request: Request) -> Response:
     """Whether requests should be sent here: models are loaded and warm, and the end has not begun."""

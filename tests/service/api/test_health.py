@@ -2,6 +2,7 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
+import pytest
 
 from service.engine import device
 from service.engine.batcher import Lane
@@ -25,6 +26,12 @@ def assert_refused(answer: httpx.Response) -> None:
 def test_a_server_with_models_lives_and_is_ready(client: httpx.Client) -> None:
     assert health(client, "live") == (200, "ready")
     assert health(client, "ready") == (200, "ready")
+
+
+@pytest.mark.parametrize("kind", ["live", "ready"])
+def test_a_probe_may_ask_for_the_head_alone(kind: str, client: httpx.Client) -> None:
+    answer = client.head(f"/health/{kind}")
+    assert (answer.status_code, answer.content) == (200, b"")
 
 
 def test_while_models_load_it_lives_is_not_ready_and_refuses_work(start: Callable[..., Any], png: bytes) -> None:
