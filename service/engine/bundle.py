@@ -133,22 +133,24 @@ def read_bundle(path: Path) -> Bundle:
 def find_bundles(models: Path) -> list[Path]:
     """Lists the bundles of a model repository, `<models>/<name>/<version>/manifest.json`, or `models` if it is one.
 
+    They are in the order of their names, and of the numbers of their versions.
+
     Raises:
         BundleError: The directory is missing or holds no bundle.
     """
     if (models / MANIFEST).is_file():
         return [models]
-    found = sorted(
+    found = [
         manifest.parent
         for manifest in models.glob(f"*/*/{MANIFEST}")
         if not any(part.startswith(".") for part in manifest.relative_to(models).parts)  # half-written, or not meant
-    )
+    ]
     if not found:
         what = "no directory there" if not models.is_dir() else "no bundle in it"
         raise BundleError(
             f"{models}: expected bundles at <name>/<version>/{MANIFEST}, found {what}; simvae-export makes one."
         )
-    return found
+    return sorted(found, key=lambda path: (path.parent.name, len(path.name), path.name))  # 9 comes before 10
 
 
 def file_sha256(path: Path) -> str:
@@ -163,7 +165,7 @@ def _read_manifest(path: Path) -> Manifest:
         content = json.loads(text)
     except OSError as error:
         raise BundleError(f"{path}: expected a readable manifest, found {error.strerror or error}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"{path}: expected JSON, found {error}.") from error
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version != SCHEMA_VERSION:
@@ -175,5 +177,5 @@ def _read_manifest(path: Path) -> Manifest:
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"])) or "the manifest"
-        found = problem.get("input")
-        raise BundleError(f"{path}: expected a valid {where}, found {found!r} ({problem['msg']}).") from error
+        found = f"{problem.get('input')!r:.100}"
+        raise BundleError(f"{path}: expected a valid {where}, found {found} ({problem['msg']}).") from error

@@ -75,9 +75,10 @@ def test_a_manifest_that_is_wrong_says_where(bundle: Path, change: Callable[[dic
     assert message in str(caught.value)
     assert str(bundle / MANIFEST) in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < len(str(bundle)) + 300
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", "\udcff"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", "\udcff", "[" * 100_000])
 def test_a_manifest_that_is_no_manifest_is_refused(bundle: Path, text: str) -> None:
     (bundle / MANIFEST).write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(BundleError, match="expected"):
@@ -134,6 +135,13 @@ def test_a_repository_lists_its_bundles_and_a_bundle_itself(tiny_models: Path, t
         find_bundles(tmp_path)
     with pytest.raises(BundleError, match="found no directory there"):
         find_bundles(tmp_path / "nowhere")
+
+
+def test_bundles_are_listed_by_name_and_number(tiny_bundle: Path, tmp_path: Path) -> None:
+    listed = [tmp_path / name / version for name in ("a", "b") for version in ("1", "9", "10", "100")]
+    for path in reversed(listed):
+        shutil.copytree(tiny_bundle, path)
+    assert find_bundles(tmp_path) == listed
 
 
 def test_the_fingerprint_changes_with_the_graph_and_the_preprocessing_and_with_nothing_else(tiny_bundle: Path) -> None:
