@@ -74,6 +74,7 @@ def export_run(
         progress("measuring with the code that serves")
         manifest = _measured(draft, folder, trained, source)
         _write_manifest(folder, manifest)
+        progress("verifying the bundle")
         Model.load(folder, device="cpu")
         path = _move_into_place(folder, target, version)
     return Exported(path, manifest, parity)

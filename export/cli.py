@@ -10,6 +10,7 @@ from export.bundle_writer import export_run
 from export.parity import ParityError
 from service.engine.bundle import BundleError
 from training.cli import open_images, reported_errors
+from training.observers import stage_bar
 from training.run_directory import RunDirectory
 
 __all__ = ["main"]
@@ -23,6 +24,10 @@ Examples:
 
   simvae-export runs/photos /srv/models/photos --cache-dir /var/cache/simvae
 """
+
+
+_STAGES = 4
+"""Reading, graphs, measuring, verifying."""
 
 
 def main() -> None:
@@ -40,10 +45,11 @@ def export_command(
 ) -> None:
     """Exports; see EXAMPLES."""
     console = Console(stderr=True)
-    with reported_errors(console, ParityError, BundleError), console.status("reading the run") as status:
+    with reported_errors(console, ParityError, BundleError), stage_bar(console, _STAGES) as begin:
+        begin("reading the run")
         directory = RunDirectory(run)
         source = open_images(directory.record(), data_dir, cache_dir)
-        exported = export_run(directory, target, source, progress=status.update)
+        exported = export_run(directory, target, source, progress=begin)
     if exported.manifest.embedding.calibration is None:
         console.print("No calibration: the likelihood ratio of held-out views tells nothing; probabilities are off.")
     console.print(

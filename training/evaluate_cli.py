@@ -9,6 +9,7 @@ from rich.table import Table
 
 from training.cli import open_images, reported_errors
 from training.evaluation import Evaluation, Scores, evaluate
+from training.observers import stage_bar
 from training.report import plot_curves, plot_reconstructions, plot_samples
 from training.restore import load_run
 from training.run_directory import RunDirectory, write_json
@@ -27,6 +28,10 @@ Examples:
 """
 
 
+_STAGES = 8
+"""Reading, embedding, PCA, three probes, the bound, the report."""
+
+
 def main() -> None:
     """Runs the command line."""
     app = typer.Typer(add_completion=False)
@@ -43,13 +48,14 @@ def evaluate_command(
     """Evaluates; see EXAMPLES."""
     console = Console(stderr=True)
     directory = RunDirectory(run)
-    with reported_errors(console), console.status("reading the run") as status:
+    with reported_errors(console), stage_bar(console, _STAGES) as begin:
+        begin("reading the run")
         target = make_fabric(device, "32-true").device
         trained = load_run(directory, target)
         source = open_images(trained.record, data_dir, cache_dir)
-        result = evaluate(trained, source, target, progress=status.update)
+        result = evaluate(trained, source, target, progress=begin)
         write_json(directory.evaluation, result.as_json())
-        status.update("drawing the report")
+        begin("drawing the report")
         directory.report.mkdir(exist_ok=True)
         plot_curves(directory.read_metrics(), directory.report / "curves.png")
         plot_reconstructions(trained, source.test.images, target, directory.report / "reconstructions.png")

@@ -31,8 +31,9 @@ PROTOCOL = (
     "one latent sample each, beta 1"
 )
 
-_PROBE_IMAGES = 60_000
-_PCA_IMAGES = 20_000
+_PROBE_BYTES = 512 << 20
+_PCA_BYTES = 64 << 20
+"""Most memory that the raw pixels of training images may take as float32: for the probes, and for fitting PCA."""
 _CHUNK = 500
 
 
@@ -86,12 +87,12 @@ def evaluate(
         device: Where to compute.
         progress: Told what comes next.
     """
-    train, test = source.train.images[:_PROBE_IMAGES], source.test.images
+    train, test = source.train.images[: _images_within(_PROBE_BYTES, source)], source.test.images
     progress("embedding images")
     train_codes, test_codes = (encode_images(trained.model, images, device) for images in (train, test))
     own_error = _squared_error(decode_latents(trained.model, test_codes, device), test)
     progress("fitting PCA")
-    pca_codes, pca_error = _pca(train, test, trained.model.latent_dim)
+    pca_codes, pca_error = _pca(train, test, trained.model.latent_dim, fit_on=_images_within(_PCA_BYTES, source))
     rows = [
         ("SimVAE", (train_codes, test_codes), own_error),
         ("PCA", pca_codes, pca_error),
@@ -112,6 +113,12 @@ def evaluate(
         test_images=len(test),
         step=trained.step,
     )
+
+
+def _images_within(size_bytes: int, source: Source) -> int:
+    """How many images, as float32 pixels, fit into some memory."""
+    height, width, channels = source.input.shape
+    return size_bytes // (4 * height * width * channels)
 
 
 def _score(
@@ -135,9 +142,11 @@ def _score(
     )
 
 
-def _pca(train: Pixels, test: Pixels, dimensions: int) -> tuple[tuple[NDArray[np.float32], NDArray[np.float32]], float]:
+def _pca(
+    train: Pixels, test: Pixels, dimensions: int, *, fit_on: int
+) -> tuple[tuple[NDArray[np.float32], NDArray[np.float32]], float]:
     """Codes of both sets under PCA fitted on training images, and its reconstruction error on the test set."""
-    fitted_on = _flat(train[:_PCA_IMAGES])
+    fitted_on = _flat(train[:fit_on])
     pca = PCA(min(dimensions, *fitted_on.shape), random_state=0).fit(fitted_on)
     train_codes, test_codes = (_in_chunks(pca.transform, images) for images in (train, test))
     rebuilt = pca.inverse_transform(test_codes).reshape(test.shape)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
-__all__ = ["ConsoleObserver", "TensorBoardObserver", "stop_on_signals"]
+__all__ = ["ConsoleObserver", "TensorBoardObserver", "stage_bar", "stop_on_signals"]
 
 
 class ConsoleObserver:
@@ -78,6 +78,23 @@ class TensorBoardObserver:
             if name != "step":
                 self._writer.add_scalar(name, value, int(row["step"]))
         self._writer.flush()
+
+
+@contextlib.contextmanager
+def stage_bar(console: Console, stages: int) -> Iterator[Callable[[str], None]]:
+    """A progress bar over work whose parts are known by name only.
+
+    Args:
+        console: Where to write.
+        stages: How many parts there are.
+
+    Yields:
+        What to call with each part's name as it begins.
+    """
+    columns = (TextColumn("{task.description:<40}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("starting", total=stages, completed=-1)
+        yield lambda name: progress.update(task, description=name, advance=1)
 
 
 @contextlib.contextmanager

@@ -85,7 +85,7 @@ def test_training_raises_the_bound_on_images_it_never_saw(tmp_path: Path, blobs:
     trained(run, config, blobs)
     rows = run.read_metrics()
     assert rows[-1]["held_out_elbo"] > rows[0]["held_out_elbo"] + 100
-    assert rows[-1]["held_out_squared_error"] < 0.6 * rows[0]["held_out_squared_error"]
+    assert rows[-1]["held_out_squared_error"] < 0.8 * rows[0]["held_out_squared_error"]
 
 
 def test_seeds_differ_from_the_first_weight_on(tiny_config: Config, blobs: Source) -> None:
