@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.engine.formats import FORMATS, IMAGE_SUFFIXES, sniff_format
+from service.engine.formats import FORMATS, IMAGE_SUFFIXES, count_tiff_parts, sniff_format
 
 __all__ = [
     "FORMATS",
@@ -36,6 +36,8 @@ Pixels = NDArray[np.uint8]
 
 MOST_PIXELS = 178_956_970
 """Pillow opens no larger image, whatever the limits of the caller."""
+
+_MAX_TIFF_PARTS = 100_000  # Pillow keeps an object for each, and a file of 32 MB can claim 32 million
 
 _ALPHA_MODES = frozenset({"RGBA", "LA", "PA"})
 _SIXTEEN_BIT_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
@@ -135,6 +137,8 @@ def decode_image(data: bytes, spec: InputSpec, limits: DecodeLimits) -> Pixels:
             f"Expected an image in one of the formats {', '.join(FORMATS)}; "
             f"found bytes starting with {data[:8].hex(' ')}."
         )
+    if name == "TIFF" and count_tiff_parts(data) > _MAX_TIFF_PARTS:
+        raise ImageTooLargeError(f"The TIFF image has more than {_MAX_TIFF_PARTS:,} strips; save it with longer ones.")
     try:
         with Image.open(io.BytesIO(data), formats=(name,)) as image:
             _check_size(image.width, image.height, limits)

@@ -44,6 +44,17 @@ def test_tracebacks_show_code_and_no_values(log_format: Any, capsys: pytest.Capt
     assert "secret-body" not in said
 
 
+def test_what_pillow_thinks_of_a_file_of_a_client_is_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        configure_logging(Settings())
+        warnings.warn_explicit("Skipping tag 1", UserWarning, "x.py", 1, module="PIL.TiffImagePlugin")
+        warnings.warn_explicit("another", UserWarning, "x.py", 1, module="numpy")
+    said = capsys.readouterr().err
+    assert "another" in said
+    assert "Skipping tag" not in said
+
+
 def test_json_is_one_object_a_line_for_our_lines_and_those_of_libraries(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(Settings(log_format="json", log_level="warning"))
     logging.getLogger("a.library").warning("two\nlines of %s", "text")

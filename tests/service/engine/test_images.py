@@ -154,6 +154,21 @@ def test_too_many_pixels_are_refused_by_the_header_alone(width: int, height: int
         decode_image(data, GREY, LIMITS)
 
 
+@pytest.mark.parametrize(("order", "magic"), [("<", b"II*\0"), (">", b"MM\0*")])
+def test_a_tiff_of_countless_strips_is_refused_before_pillow_makes_an_object_of_each(order: str, magic: bytes) -> None:
+    tags = {256: 28, 257: 28, 258: 8, 259: 1, 262: 1, 277: 1, 278: 1}
+    entries = [struct.pack(order + "HHII", tag, 4, 1, value) for tag, value in tags.items()]
+    entries.append(struct.pack(order + "HHII", 273, 1, 2_000_000, 200))
+    data = magic + struct.pack(order + "IH", 8, len(entries)) + b"".join(entries) + bytes(2_000_200)
+    with pytest.raises(ImageTooLargeError, match="more than 100,000 strips"):
+        decode_image(data, GREY, LIMITS)
+
+
+def test_a_tiff_of_one_strip_for_each_row_is_accepted() -> None:
+    data = encode(Image.new("L", (2, 3000)), "TIFF", tiffinfo={278: 1})
+    assert decode_image(data, GREY, LIMITS).shape == GREY.shape
+
+
 def test_an_image_that_pillow_refuses_is_refused_in_our_words() -> None:
     with pytest.raises(ImageTooLargeError, match="at most 100,000 are accepted") as caught:
         decode_image(png_header(30_000, 30_000) + struct.pack(">I", 9) + b"IDAT", GREY, LIMITS)
