@@ -33,6 +33,8 @@ def plot_curves(rows: list[dict[str, float]], path: Path) -> None:
     for axes, (title, series) in zip(figure.subplots(2, 2).flat, panels, strict=True):
         for key, label in series:
             axes.plot(epochs, [row[key] for row in rows], label=label, marker="o", markersize=3)
+        if all(row[key] >= 0 for key, _ in series for row in rows):
+            axes.set_ylim(bottom=0)  # a flat line must look flat, a small change small
         axes.set_title(title, loc="left")
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)
