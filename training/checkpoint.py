@@ -58,11 +58,12 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except (OSError, RuntimeError) as error:  # torch's zip writer turns a failed write into RuntimeError
-        temporary.unlink(missing_ok=True)
         kept = "the earlier checkpoint there is untouched" if path.exists() else "no earlier checkpoint exists"
         raise CheckpointError(
             f"{path}: cannot write the checkpoint of step {checkpoint.step}: {error}; {kept}."
         ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -4,7 +4,7 @@ import importlib.metadata
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,6 +60,11 @@ class RunDirectory:
         return self.path.resolve().name
 
     @property
+    def config(self) -> Path:
+        """`config.json`."""
+        return self.path / "config.json"
+
+    @property
     def checkpoint(self) -> Path:
         """`checkpoint.pt`."""
         return self.path / "checkpoint.pt"
@@ -79,19 +84,27 @@ class RunDirectory:
         """The folder of pictures."""
         return self.path / "report"
 
+    def refuse_existing(self) -> None:
+        """Raises RunError if a run is there already."""
+        if self.config.exists():
+            raise RunError(
+                f"{self.path}: expected no run there yet, found one; give another --out, or --resume {self.path}."
+            )
+
     def create(self, record: RunRecord) -> None:
         """Makes the directory and writes `config.json`.
 
         Raises:
-            RunError: A run is there already; nothing of it is touched.
+            RunError: A run is there already, and nothing of it is touched; or it cannot be written.
         """
-        file = self.path / "config.json"
-        if file.exists():
+        self.refuse_existing()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
             raise RunError(
-                f"{self.path}: expected no run there yet, found one; give another --out, or --resume {self.path}."
-            )
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_json(file, record.model_dump(mode="json"))
+                f"{self.path}: expected to make a run directory, found: {error.strerror}; give another --out."
+            ) from error
+        write_json(self.config, record.model_dump(mode="json"))
 
     def record(self) -> RunRecord:
         """Reads `config.json`.
@@ -99,21 +112,23 @@ class RunDirectory:
         Raises:
             RunError: Missing or not valid.
         """
-        file = self.path / "config.json"
         try:
-            return RunRecord.model_validate_json(file.read_bytes())
+            return RunRecord.model_validate_json(self.config.read_bytes())
         except OSError as error:
-            raise RunError(f"{file}: expected a run's configuration, found {error.strerror}.") from error
+            raise RunError(f"{self.config}: expected a run's configuration, found {error.strerror}.") from error
         except ValidationError as error:
             problem = error.errors()[0]
             raise RunError(
-                f"{file}: expected a valid {'.'.join(map(str, problem['loc']))}: {problem['msg']}."
+                f"{self.config}: expected a valid {'.'.join(map(str, problem['loc']))}: {problem['msg']}."
             ) from error
 
     def append_metrics(self, row: Mapping[str, float]) -> None:
-        """Adds one line to `metrics.jsonl`."""
-        with self.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        """Adds one line to `metrics.jsonl`, all or nothing: half a line could not be read again.
+
+        Raises:
+            RunError: It cannot be written; the lines before are untouched.
+        """
+        self._write_metrics([*self.read_metrics(), row])
 
     def read_metrics(self) -> list[dict[str, float]]:
         """All lines of `metrics.jsonl`; none when there is no file yet."""
@@ -123,13 +138,19 @@ class RunDirectory:
 
     def forget_metrics_after(self, step: int) -> None:
         """Drops lines written after the checkpoint from which a run resumes."""
-        kept = [row for row in self.read_metrics() if row["step"] <= step]
         if self.metrics.exists():
-            _replace(self.metrics, "".join(json.dumps(row) + "\n" for row in kept))
+            self._write_metrics([row for row in self.read_metrics() if row["step"] <= step])
+
+    def _write_metrics(self, rows: Sequence[Mapping[str, float]]) -> None:
+        _replace(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes indented JSON, all or nothing."""
+    """Writes indented JSON, all or nothing.
+
+    Raises:
+        RunError: It cannot be written; an earlier file is untouched.
+    """
     _replace(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -151,5 +172,15 @@ def now() -> str:
 
 def _replace(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise RunError(
+            f"{path}: expected to write it, found: {error.strerror}; what was there is untouched."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -101,6 +101,7 @@ def train(
     Raises:
         DivergedError: The loss became infinite or not a number; the last checkpoint is from before.
         CheckpointError: A checkpoint cannot be written or read.
+        RunError: Metrics cannot be written.
     """
     trainer = _Trainer(run, config, source, fabric)
     while trainer.step < trainer.total:
@@ -160,7 +161,10 @@ class _Trainer:
             self.check_finite()
 
     def finish_epoch(self) -> dict[str, float]:
-        """Measures on held-out images, then writes checkpoint and metrics."""
+        """Measures on held-out images, then writes metrics and checkpoint, in the order that loses no line.
+
+        A run that ends between the two resumes from the earlier checkpoint and forgets the line.
+        """
         self.check_finite()
         outside = held_out_metrics(self.averaged(), self.source.test.images, self.config, self.fabric.device)
         row = {
@@ -173,8 +177,8 @@ class _Trainer:
             **outside,
         }
         self.sums = {}
-        self.save()
         self.run.append_metrics(row)
+        self.save()
         return row
 
     def check_finite(self) -> None:

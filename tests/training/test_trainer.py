@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import training.trainer
 from training.checkpoint import Checkpoint, load_checkpoint
 from training.config import Config, ViewsConfig, load_preset, with_overrides
 from training.dataset import ImageSet, Source
@@ -64,6 +65,25 @@ def test_metrics_written_after_the_checkpoint_are_not_counted_twice(
     train(run, tiny_config, blobs, fabric=fabric, stop=lambda: next(countdown, None) is None)
     run.append_metrics({"epoch": 2, "step": 16, "elbo": 0.0})  # as if killed between the two writes
     train(run, tiny_config, blobs, fabric=fabric)
+    assert [row["epoch"] for row in run.read_metrics()] == [1, 2, 3]
+
+
+def test_a_run_that_dies_right_after_a_checkpoint_lacks_no_line_of_metrics(
+    tmp_path: Path, tiny_config: Config, blobs: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_in(tmp_path / "run")
+    whole = training.trainer.save_checkpoint
+
+    def interrupted(path: Path, checkpoint: Checkpoint) -> None:
+        """The first epoch's is written, and the machine stops before anything else is."""
+        whole(path, checkpoint)
+        if checkpoint.step == 8:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training.trainer, "save_checkpoint", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trained(run, tiny_config, blobs)
+    trained(run, tiny_config, blobs)
     assert [row["epoch"] for row in run.read_metrics()] == [1, 2, 3]
 
 
