@@ -1,15 +1,15 @@
 """`simvae-export`: a run directory to a verified bundle."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from export.bundle_writer import export_run
 from export.parity import ParityError
 from service.engine.bundle import BundleError
-from training.cli import open_images, reported_errors
+from training.cli import make_console, open_images, reported_errors
 from training.observers import stage_bar
 from training.run_directory import RunDirectory
 
@@ -44,18 +44,23 @@ def export_command(
     cache_dir: Annotated[Path | None, typer.Option(help="Where a folder's decoded images are kept.")] = None,
 ) -> None:
     """Exports; see EXAMPLES."""
-    console = Console(stderr=True)
+    console = make_console()
     with reported_errors(console, ParityError, BundleError), stage_bar(console, _STAGES) as begin:
         begin("reading the run")
         directory = RunDirectory(run)
         source = open_images(directory.record(), data_dir, cache_dir)
         exported = export_run(directory, target, source, progress=begin)
-    if exported.manifest.embedding.calibration is None:
-        console.print("No calibration: the likelihood ratio of held-out views tells nothing; probabilities are off.")
+    embedding = exported.manifest.embedding
+    if embedding.calibration is None:
+        why = (
+            "a flat p(y) has no likelihood ratio"
+            if embedding.tau2 is None
+            else "views of one image look like those of two"
+        )
+        console.print(f"No calibration of the likelihood ratio, so no probabilities: {why}.")
     console.print(
         f"{exported.path}: {exported.manifest.reference}, verified; largest difference from torch "
         f"{exported.parity.embedding:.1e} in embeddings, {exported.parity.image:.0f} grey levels in images.",
-        highlight=False,
         soft_wrap=True,
     )
-    console.print(f"Next: simvae-serve --models {target.parent}", highlight=False, soft_wrap=True)
+    console.print(f"Next: simvae-serve --models {shlex.quote(str(target.parent))}", soft_wrap=True)

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from lightning_fabric import Fabric
 from rich.console import Console
+from rich.text import Text
 
 from service.engine.images import InputSpec
 from training.checkpoint import CheckpointError, load_checkpoint
@@ -20,7 +21,7 @@ from training.run_directory import RunDirectory, RunError, RunRecord, code_versi
 from training.sources import SOURCES, open_source
 from training.trainer import DivergedError, make_fabric, train
 
-__all__ = ["main", "open_images", "reported_errors"]
+__all__ = ["main", "make_console", "open_images", "reported_errors"]
 
 EXAMPLES = f"""
 Learns image embeddings from unlabelled images.
@@ -44,6 +45,11 @@ def main() -> None:
     app()
 
 
+def make_console() -> Console:
+    """Stderr, with words as they are: a path in brackets is no markup."""
+    return Console(stderr=True, highlight=False, markup=False)
+
+
 @contextlib.contextmanager
 def reported_errors(console: Console, *others: type[Exception]) -> Iterator[None]:
     """Turns errors that are the user's to mend into one line and exit code 1.
@@ -52,11 +58,12 @@ def reported_errors(console: Console, *others: type[Exception]) -> Iterator[None
         console: Where the line goes.
         others: More such errors than those of training.
     """
-    expected: tuple[type[Exception], ...] = (DataError, RunError, CheckpointError, DivergedError, ValueError, *others)
+    own = (DataError, RunError, CheckpointError, DivergedError)
+    expected: tuple[type[Exception], ...] = (*own, ValueError, OSError, *others)
     try:
         yield
     except expected as error:
-        console.print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+        console.print(Text.assemble(("error:", "bold red"), f" {error}"), soft_wrap=True)
         raise typer.Exit(1) from error
 
 
@@ -93,24 +100,25 @@ def train_command(
     cache_dir: Annotated[Path | None, typer.Option(help="Where a folder's decoded images are kept.")] = None,
 ) -> None:
     """Trains, or goes on training; see EXAMPLES."""
-    console = Console(stderr=True)
+    console = make_console()
     with reported_errors(console):
         if resume is not None:
             if source is not None or out is not None or set_ or epochs is not None or seed is not None:
                 raise ConfigError("--resume goes on with the run's own source and configuration; give it alone")
             run = RunDirectory(resume)
             record = run.record()
+            fabric = make_fabric(device, record.config.optimiser.precision)
             images = open_images(record, data_dir, cache_dir)
         else:
             if source is None or out is None:
                 raise ConfigError("expected a source and --out, or --resume; simvae-train --help shows examples")
             run = RunDirectory(out)
+            run.refuse_existing()
             shortcuts = [f"{key}={value}" for key, value in (("epochs", epochs), ("seed", seed)) if value is not None]
             config = with_overrides(load_preset(preset), [*(set_ or []), *shortcuts])
+            fabric = make_fabric(device, config.optimiser.precision)
             images = open_source(source, data_dir=data_dir, cache_dir=cache_dir, input_spec=_input_spec(config))
             record = _record(source, images, preset, config)
-        fabric = make_fabric(device, record.config.optimiser.precision)
-        if resume is None:
             run.create(record)
         _train(run, record, images, fabric, console)
 
@@ -120,8 +128,7 @@ def _train(run: RunDirectory, record: RunRecord, images: Source, fabric: Fabric,
     labels = "unlabelled" if images.class_names is None else f"{len(images.class_names)} classes, for evaluation only"
     console.print(
         f"{len(images.train):,} images of {shape} to learn from, {len(images.test):,} held out, {labels}; "
-        f"{record.config.epochs} epochs on {fabric.device}.",
-        highlight=False,
+        f"{record.config.epochs} epochs on {fabric.device}."
     )
     done = load_checkpoint(run.checkpoint).step if run.checkpoint.exists() else 0
     with (
@@ -131,9 +138,9 @@ def _train(run: RunDirectory, record: RunRecord, images: Source, fabric: Fabric,
     ):
         finished = train(run, record.config, images, fabric=fabric, observers=(bar, board), stop=stop)
     if not finished:
-        console.print(f"Saved. Go on with: simvae-train --resume {shlex.quote(str(run.path))}", highlight=False)
+        console.print(f"Saved. Go on with: simvae-train --resume {shlex.quote(str(run.path))}", soft_wrap=True)
         raise typer.Exit(130)
-    console.print(f"Done. Next: simvae-evaluate {shlex.quote(str(run.path))}", highlight=False)
+    console.print(f"Done. Next: simvae-evaluate {shlex.quote(str(run.path))}", soft_wrap=True)
 
 
 def _input_spec(config: Config) -> InputSpec:

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from training.cli import open_images, reported_errors
+from training.cli import make_console, open_images, reported_errors
 from training.evaluation import Evaluation, Scores, evaluate
 from training.observers import stage_bar
 from training.report import plot_curves, plot_reconstructions, plot_samples
@@ -46,7 +46,7 @@ def evaluate_command(
     cache_dir: Annotated[Path | None, typer.Option(help="Where a folder's decoded images are kept.")] = None,
 ) -> None:
     """Evaluates; see EXAMPLES."""
-    console = Console(stderr=True)
+    console = make_console()
     directory = RunDirectory(run)
     with reported_errors(console), stage_bar(console, _STAGES) as begin:
         begin("reading the run")
@@ -61,7 +61,7 @@ def evaluate_command(
         plot_reconstructions(trained, source.test.images, target, directory.report / "reconstructions.png")
         plot_samples(trained, target, directory.report / "samples.png")
     _print(result, Console())
-    console.print(f"Written: {directory.evaluation}, {directory.report}/*.png", highlight=False)
+    console.print(f"Written: {directory.evaluation}, {directory.report}/*.png", soft_wrap=True)
 
 
 def _print(result: Evaluation, console: Console) -> None:

@@ -57,11 +57,11 @@ class TensorBoardObserver:
 
     Args:
         directory: For the event files.
-        step: Where the run begins; later events of an earlier sitting are hidden.
+        step: Steps done; what an earlier sitting wrote of later ones is hidden.
     """
 
     def __init__(self, directory: Path, step: int) -> None:
-        self._writer = SummaryWriter(str(directory), purge_step=step)
+        self._writer = SummaryWriter(str(directory), purge_step=step + 1)
 
     def __enter__(self) -> "TensorBoardObserver":
         return self
