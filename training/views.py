@@ -29,11 +29,12 @@ def make_views(images: Tensor, config: ViewsConfig, generator: torch.Generator) 
     """
     batch, height, width, channels = images.shape
     count = batch * config.count
-    boxes = crop_boxes(count, width / height, config, generator)
+    top, left, crop_height, crop_width = crop_boxes(count, width / height, config, generator).unbind(1)
     mirrored = _uniform(count, generator) < config.flip
-    rows = axis_weights(boxes[:, 0], boxes[:, 2], height)
-    columns = axis_weights(boxes[:, 1], boxes[:, 3], width)
-    columns = torch.where(mirrored[:, None, None], columns.flip(1), columns)
+    rows = axis_weights(top, crop_height, height)
+    columns = axis_weights(
+        torch.where(mirrored, left + crop_width, left), torch.where(mirrored, -crop_width, crop_width), width
+    )
     pixels = images.permute(0, 3, 1, 2).float() / 255
     source = pixels.repeat_interleave(config.count, 0)
     views = rows[:, None] @ source @ columns.transpose(1, 2)[:, None]
@@ -73,7 +74,7 @@ def axis_weights(start: Tensor, length: Tensor, size: int) -> Tensor:
 
     Args:
         start: Where each crop begins, as a share of the axis, shape [N].
-        length: Its length, likewise.
+        length: Its length, likewise; a negative one reads backwards, which mirrors the image.
         size: Pixels of the axis.
 
     Returns:
@@ -82,7 +83,7 @@ def axis_weights(start: Tensor, length: Tensor, size: int) -> Tensor:
     steps = torch.arange(size, device=start.device, dtype=start.dtype)
     centres = start[:, None] * size + (steps + 0.5) * length[:, None] - 0.5
     distance = centres.clamp(0, size - 1)[:, :, None] - steps
-    return (1 - distance.abs()).clamp(min=0)
+    return distance.abs_().neg_().add_(1).clamp_(min=0)
 
 
 def shift_colours(views: Tensor, config: ViewsConfig, generator: torch.Generator) -> Tensor:
@@ -97,6 +98,8 @@ def shift_colours(views: Tensor, config: ViewsConfig, generator: torch.Generator
         Pixels in [0, 1], same shape.
     """
     count, channels = views.shape[:2]
+    if not (config.brightness or config.contrast or config.saturation or config.greyscale):
+        return views
     if config.brightness:
         views = views * _factor(count, config.brightness, generator)
     if config.contrast:
