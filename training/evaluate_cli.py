@@ -69,8 +69,9 @@ def _print(result: Evaluation, console: Console) -> None:
     for row in result.rows:
         table.add_row(row.name, str(row.dimensions), *_cells(row))
     console.print(table)
+    error = "" if result.elbo_standard_error is None else f" ± {result.elbo_standard_error:.2f}"
     console.print(
-        f"held-out ELBO {result.elbo:.2f} ± {result.elbo_standard_error:.2f} nats per view; "
+        f"held-out ELBO {result.elbo:.2f}{error} nats per view; "
         f"active units {result.active_units} of {result.rows[0].dimensions}; "
         f"{result.train_images:,} training and {result.test_images:,} test images",
         highlight=False,

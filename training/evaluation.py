@@ -14,13 +14,10 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from service.engine.images import Pixels
-from training.batches import generator_for
 from training.dataset import Source
-from training.health import active_units
-from training.model import SimVae
+from training.health import active_units, held_out_passes
 from training.probes import Codes, knn_accuracy, linear_accuracy
 from training.restore import TrainedRun, decode_latents, encode_images
-from training.views import make_views
 
 __all__ = ["PROTOCOL", "Evaluation", "Scores", "evaluate"]
 
@@ -33,8 +30,11 @@ PROTOCOL = (
 
 _PROBE_BYTES = 512 << 20
 _PCA_BYTES = 64 << 20
-"""Most memory that the raw pixels of training images may take as float32: for the probes, and for fitting PCA."""
+"""Most memory that the raw pixels of a set may take as float32: for the probes, and for fitting PCA."""
 _CHUNK = 500
+
+CodePair = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Of training and test images."""
 
 
 @dataclass(frozen=True)
@@ -56,16 +56,16 @@ class Evaluation:
     Attributes:
         rows: The model first, then PCA of the same size, then raw pixels.
         elbo: Held-out bound in nats per view.
-        elbo_standard_error: Of the mean over test images.
+        elbo_standard_error: Of the mean over test images; None when there is only one.
         active_units: Latent dimensions in use.
-        train_images: Used for the probes.
-        test_images: Used for every score.
+        train_images: How many of them the probes were fitted on, the first so many; all unless they are large.
+        test_images: Likewise, for every score.
         step: Optimiser steps behind the model.
     """
 
     rows: tuple[Scores, ...]
     elbo: float
-    elbo_standard_error: float
+    elbo_standard_error: float | None
     active_units: int
     train_images: int
     test_images: int
@@ -87,27 +87,30 @@ def evaluate(
         device: Where to compute.
         progress: Told what comes next.
     """
-    train, test = source.train.images[: _images_within(_PROBE_BYTES, source)], source.test.images
+    most = _images_within(_PROBE_BYTES, source)
+    train, test = source.train.images[:most], source.test.images[:most]
     progress("embedding images")
     train_codes, test_codes = (encode_images(trained.model, images, device) for images in (train, test))
-    own_error = _squared_error(decode_latents(trained.model, test_codes, device), test)
+    own_error = _squared_error(lambda codes: decode_latents(trained.model, codes, device), test_codes, test)
     progress("fitting PCA")
     pca_codes, pca_error = _pca(train, test, trained.model.latent_dim, fit_on=_images_within(_PCA_BYTES, source))
-    rows = [
-        ("SimVAE", (train_codes, test_codes), own_error),
-        ("PCA", pca_codes, pca_error),
-        ("raw pixels", (_flat(train), _flat(test)), None),
-    ]
-    scored = []
-    for name, codes, error in rows:
+
+    def row(name: str, codes: CodePair, squared_error: float | None = None) -> Scores:
         progress(f"probing {name}")
-        scored.append(_score(name, codes, error, source, device))
+        return _score(name, codes, squared_error, source, device)
+
+    rows = (
+        row("SimVAE", (train_codes, test_codes), own_error),
+        row("PCA", pca_codes, pca_error),
+        row("raw pixels", (_flat(train), _flat(test))),
+    )
     progress("bounding the likelihood of held-out views")
-    bound = _held_out_elbo(trained, test, device)
+    passes = held_out_passes(trained.model, test, trained.record.config, device)
+    bound = torch.cat([result.elbo.value.cpu() for result in passes])
     return Evaluation(
-        rows=tuple(scored),
+        rows=rows,
         elbo=float(bound.mean()),
-        elbo_standard_error=float(bound.std() / np.sqrt(len(bound))),
+        elbo_standard_error=float(bound.std() / len(bound) ** 0.5) if len(bound) > 1 else None,
         active_units=active_units(torch.from_numpy(test_codes)),
         train_images=len(train),
         test_images=len(test),
@@ -123,7 +126,7 @@ def _images_within(size_bytes: int, source: Source) -> int:
 
 def _score(
     name: str,
-    codes: tuple[NDArray[np.float32], NDArray[np.float32]],
+    codes: CodePair,
     squared_error: float | None,
     source: Source,
     device: torch.device,
@@ -131,7 +134,8 @@ def _score(
     train, test = codes
     if source.train.labels is None or source.test.labels is None:
         return Scores(name, train.shape[1], squared_error=squared_error)
-    labelled = Codes(train, source.train.labels[: len(train)], test=test, test_labels=source.test.labels, device=device)
+    train_labels, test_labels = source.train.labels[: len(train)], source.test.labels[: len(test)]
+    labelled = Codes(train, train_labels, test=test, test_labels=test_labels, device=device)
     return Scores(
         name,
         train.shape[1],
@@ -142,15 +146,13 @@ def _score(
     )
 
 
-def _pca(
-    train: Pixels, test: Pixels, dimensions: int, *, fit_on: int
-) -> tuple[tuple[NDArray[np.float32], NDArray[np.float32]], float]:
+def _pca(train: Pixels, test: Pixels, dimensions: int, *, fit_on: int) -> tuple[CodePair, float]:
     """Codes of both sets under PCA fitted on training images, and its reconstruction error on the test set."""
     fitted_on = _flat(train[:fit_on])
     pca = PCA(min(dimensions, *fitted_on.shape), random_state=0).fit(fitted_on)
     train_codes, test_codes = (_in_chunks(pca.transform, images) for images in (train, test))
-    rebuilt = pca.inverse_transform(test_codes).reshape(test.shape)
-    return (train_codes, test_codes), _squared_error(rebuilt, test)
+    error = _squared_error(lambda codes: pca.inverse_transform(codes).reshape(-1, *test.shape[1:]), test_codes, test)
+    return (train_codes, test_codes), error
 
 
 def _in_chunks(transform: Callable[[NDArray[np.float32]], NDArray[np.float32]], images: Pixels) -> NDArray[np.float32]:
@@ -159,24 +161,12 @@ def _in_chunks(transform: Callable[[NDArray[np.float32]], NDArray[np.float32]], 
 
 
 def _flat(images: Pixels) -> NDArray[np.float32]:
-    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+    return np.divide(images.reshape(len(images), -1), 255, dtype=np.float32)
 
 
-def _squared_error(rebuilt: NDArray[np.float32], images: Pixels) -> float:
-    errors = [
-        np.square(rebuilt[i : i + _CHUNK] - images[i : i + _CHUNK].astype(np.float32) / 255).mean((1, 2, 3))
-        for i in range(0, len(images), _CHUNK)
-    ]
+def _squared_error(
+    decode: Callable[[NDArray[np.float32]], NDArray[np.float32]], codes: NDArray[np.float32], images: Pixels
+) -> float:
+    chunks = [slice(start, start + _CHUNK) for start in range(0, len(images), _CHUNK)]
+    errors = [np.square(decode(codes[part]) - images[part].astype(np.float32) / 255).mean((1, 2, 3)) for part in chunks]
     return float(np.concatenate(errors).mean())
-
-
-@torch.no_grad()
-def _held_out_elbo(trained: TrainedRun, images: Pixels, device: torch.device) -> NDArray[np.float32]:
-    model: SimVae = trained.model
-    config = trained.record.config
-    generator = generator_for(device, config.seed, "held-out")
-    bounds = []
-    for start in range(0, len(images), _CHUNK):
-        chunk = torch.from_numpy(images[start : start + _CHUNK].copy()).to(device)
-        bounds.append(model(make_views(chunk, config.views, generator), generator).elbo.value.cpu().numpy())
-    return np.concatenate(bounds)

@@ -47,7 +47,7 @@ def linear_accuracy(codes: Codes, l2: float = 1e-4, iterations: int = 200) -> fl
         The share of test items classified correctly.
     """
     mean, deviation = codes.train.mean(0), codes.train.std(0, correction=0)
-    train, test = ((values - mean) / deviation.clamp(min=1e-6) for values in (codes.train, codes.test))
+    train, test = ((values - mean).div_(deviation.clamp(min=1e-6)) for values in (codes.train, codes.test))
     weight = torch.zeros(codes.classes, train.shape[1], device=train.device, requires_grad=True)
     bias = torch.zeros(codes.classes, device=train.device, requires_grad=True)
     optimiser = torch.optim.LBFGS([weight, bias], max_iter=iterations, line_search_fn="strong_wolfe")

@@ -15,7 +15,8 @@ from training.trainer import build_model
 
 __all__ = ["TrainedRun", "decode_latents", "encode_images", "load_run"]
 
-_CHUNK = 1_000
+_CHUNK = 256
+"""Images at once: the first and last maps of a convolutional network at 128 pixels then take a gigabyte, not four."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+import training.evaluation
 from training.config import Config
 from training.dataset import ImageSet, Source
 from training.evaluation import Evaluation, evaluate
@@ -92,6 +93,34 @@ def test_held_out_metrics_repeat_and_leave_gradients_alone(trained: TrainedRun, 
     first, second = (held_out_metrics(trained.model, blobs.test.images, config, CPU) for _ in range(2))
     assert first == second
     assert all(parameter.grad is None for parameter in trained.model.parameters())
+
+
+def test_nothing_is_computed_on_more_views_at_once_than_training_does(trained: TrainedRun, blobs: Source) -> None:
+    sizes: list[int] = []
+    trained.model.encoder.register_forward_hook(lambda _module, inputs, _output: sizes.append(len(inputs[0])))
+    held_out_metrics(trained.model, blobs.train.images, trained.record.config, CPU)
+    assert max(sizes) == trained.record.config.optimiser.batch == 32
+    assert sum(sizes) == 128 * 2 + 128
+
+
+def test_a_large_source_is_measured_on_as_many_images_as_fit(
+    trained: TrainedRun, blobs: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training.evaluation, "_PROBE_BYTES", 20 * 4 * 28 * 28)
+    result = evaluate(trained, blobs, CPU)
+    assert (result.train_images, result.test_images) == (20, 20)
+    assert result.rows[2].linear is not None
+
+
+def test_one_test_image_of_a_class_never_trained_on_is_measured_without_an_error_bar(
+    trained: TrainedRun, blobs: Source
+) -> None:
+    train = ImageSet(blobs.train.images[:3], np.zeros(3, np.int64))
+    test = ImageSet(blobs.test.images[:1], np.array([3]))
+    result = evaluate(trained, dataclasses.replace(blobs, train=train, test=test), CPU)
+    assert result.elbo_standard_error is None
+    assert [row.linear for row in result.rows] == [0, 0, 0]
+    json.dumps(result.as_json(), allow_nan=False)
 
 
 def test_active_units_are_those_whose_mean_varies() -> None:
