@@ -167,6 +167,8 @@ class _Trainer:
         """
         self.check_finite()
         outside = held_out_metrics(self.averaged(), self.source.test.images, self.config, self.fabric.device)
+        if not math.isfinite(outside["held_out_elbo"]):  # the last step threw the weights; its loss was from before it
+            raise DivergedError(self._divergence(self.step, "The held-out bound", outside["held_out_elbo"]))
         row = {
             "epoch": self.step // self.steps,
             "step": self.step,
@@ -189,7 +191,11 @@ class _Trainer:
         bad = (~values.isfinite().all(1)).nonzero()
         if len(bad):
             first = int(bad[0])
-            raise DivergedError(self._divergence(self.step - len(values) + first + 1, *values[first].tolist()))
+            loss, log_likelihood, kl = values[first].tolist()
+            kinds = {"reconstruction": log_likelihood, "KL": kl}
+            broken = " and ".join(f"the {name}" for name, value in kinds.items() if not math.isfinite(value))
+            step = self.step - len(values) + first + 1
+            raise DivergedError(self._divergence(step, f"The loss, through {broken or 'its sum'},", loss))
         self.unchecked = []
 
     def save(self) -> None:
@@ -226,14 +232,12 @@ class _Trainer:
     def _average(self, averaged: Tensor, current: Tensor, _count: Tensor | int) -> Tensor:
         return averaged.lerp(current, 1 - averaging_decay(self.step, self.config.optimiser))
 
-    def _divergence(self, step: int, loss: float, log_likelihood: float, kl: float) -> str:
+    def _divergence(self, step: int, what: str, value: float) -> str:
         config, rate = self.config.optimiser, learning_rate(step - 1, self.total, self.config.optimiser)
-        term = (
-            "the KL" if math.isfinite(log_likelihood) else "the reconstruction" if math.isfinite(kl) else "every term"
-        )
-        other = " or --set optimiser.precision=32-true" if config.precision != "32-true" else ""
+        other = " --set optimiser.precision=32-true" if config.precision != "32-true" else ""
+        kept = "the checkpoint there is from before" if self.run.checkpoint.exists() else "no checkpoint was written"
         return (
-            f"The loss became {loss} at step {step} of {self.total} (epoch {(step - 1) // self.steps + 1}): {term} is "
-            f"not finite. The likely cause is a learning rate that is too high (it was {rate:.2g}). Start again with "
-            f"--set optimiser.lr={config.lr / 3:.1g}{other}; the last checkpoint is from before and intact."
+            f"{what} became {value} at step {step} of {self.total} (epoch {(step - 1) // self.steps + 1}). The likely "
+            f"cause is a learning rate that is too high (it was {rate:.2g}). Start again into another --out with "
+            f"--set optimiser.lr={config.lr / 3:.1g}{other}; {self.run.path} stays as it was, {kept}."
         )

@@ -131,9 +131,21 @@ def test_a_diverging_run_stops_with_its_step_and_keeps_the_last_good_checkpoint(
     train(run, tiny_config, blobs, fabric=fabric, stop=lambda: next(calls, None) is None)
     kept = load_checkpoint(run.checkpoint)
     wild = tiny_config.model_copy(update={"optimiser": tiny_config.optimiser.model_copy(update={"lr": 1e30})})
-    with pytest.raises(DivergedError, match=r"at step \d+ of 24 \(epoch 2\).*learning rate.*optimiser\.lr=3e\+29"):
+    with pytest.raises(
+        DivergedError, match=r"at step \d+ of 24 \(epoch 2\).*learning rate.*optimiser\.lr=3e\+29.*from before"
+    ):
         train(run, wild, blobs, fabric=fabric)
     assert load_checkpoint(run.checkpoint).step == kept.step
+
+
+def test_weights_that_the_last_step_of_an_epoch_threw_away_are_not_kept(
+    tmp_path: Path, tiny_config: Config, blobs: Source
+) -> None:
+    run = run_in(tmp_path / "run")
+    one_step = tiny_config.optimiser.model_copy(update={"lr": 1e30, "batch": 256})
+    with pytest.raises(DivergedError, match=r"held-out bound became .* at step 1 of 3 .*no checkpoint was written"):
+        train(run, tiny_config.model_copy(update={"optimiser": one_step}), blobs, fabric=make_fabric("cpu", "32-true"))
+    assert not list(run.path.iterdir())
 
 
 def test_fewer_images_than_a_batch_and_one_view_still_train(tmp_path: Path, blobs: Source) -> None:
