@@ -4,7 +4,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +49,7 @@ def export_run(
     """Exports a run as the next version of a model.
 
     Args:
-        run: A run with a checkpoint; scores in its `evaluation.json` are carried over.
+        run: A run with a checkpoint; scores in its `evaluation.json` are carried over if they are that checkpoint's.
         target: `<models>/<name>`; the bundle becomes `<models>/<name>/<n>`, n one more than the largest there.
         source: The run's images.
         progress: Told what comes next.
@@ -69,7 +69,7 @@ def export_run(
     with _scratch_folder(target) as folder:
         progress("writing the graphs")
         parity = _write_graphs(trained, source.test.images, folder)
-        draft = _draft_manifest(run, trained, source, version=version, name=target.name, folder=folder, parity=parity)
+        draft = _draft_manifest(run, trained, version=version, name=target.name, folder=folder, parity=parity)
         _write_manifest(folder, draft)
         progress("measuring with the code that serves")
         manifest = _measured(draft, folder, trained, source)
@@ -107,7 +107,6 @@ def _write_graphs(trained: TrainedRun, images: Pixels, folder: Path) -> Parity:
 def _draft_manifest(
     run: RunDirectory,
     trained: TrainedRun,
-    source: Source,
     *,
     version: int,
     name: str,
@@ -128,7 +127,7 @@ def _draft_manifest(
         source=SourceSpec(
             run=run.name,
             code_version=record.code_version,
-            data=f"{source.name if source.class_names else 'images'}, {record.images} training images",
+            data=f"{Path(record.source).name}, {record.images} training images",
             command=record.command,
         ),
         input=record.input,
@@ -137,7 +136,7 @@ def _draft_manifest(
         encoders=(GraphSpec(**dict(encoder), opset=OPSET, parity=parity.embedding),),
         decoder=GraphSpec(**dict(decoder), opset=OPSET, parity=parity.image),
         golden=golden,
-        evaluation=_scores(run),
+        evaluation=_scores(run, trained.step),
     )
 
 
@@ -145,28 +144,28 @@ def _measured(draft: Manifest, folder: Path, trained: TrainedRun, source: Source
     """The manifest with its calibration and typicality, measured by running the bundle as the service will."""
     model = Model.load(folder, device="cpu")
     config = trained.record.config
-    left, right = held_out_views(source.test.images[:_CALIBRATION_IMAGES], config)
-    calibration = calibrate(_embed(model, left), _embed(model, right), draft.embedding, config.seed)
+    views = held_out_views(source.test.images[:_CALIBRATION_IMAGES], config)
+    left, right = zip(*((model.encode(first), model.encode(second)) for first, second in views), strict=True)
+    calibration = calibrate(_joined(left), _joined(right), draft.embedding, config.seed)
     step = max(1, len(source.train) // _TYPICALITY_IMAGES)
-    errors = [model.reconstruct(batch).squared_error for batch in _batches(source.train.images[::step])]
+    chosen = source.train.images[::step]
+    batches = (np.array(chosen[start : start + _BATCH]) for start in range(0, len(chosen), _BATCH))
+    errors = [model.reconstruct(batch).squared_error for batch in batches]
     embedding = draft.embedding.model_copy(update={"calibration": calibration})
     return draft.model_copy(update={"embedding": embedding, "typicality": typicality(np.concatenate(errors))})
 
 
-def _embed(model: Model, images: Pixels) -> Embeddings:
-    parts = [model.encode(batch) for batch in _batches(images)]
+def _joined(parts: Sequence[Embeddings]) -> Embeddings:
     return Embeddings(np.concatenate([part.mean for part in parts]), np.concatenate([part.variance for part in parts]))
 
 
-def _batches(images: Pixels) -> Iterator[Pixels]:
-    return (np.array(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH))
-
-
-def _scores(run: RunDirectory) -> dict[str, float]:
-    """The model's own row of `evaluation.json`, and its bound; nothing when the run was not evaluated."""
+def _scores(run: RunDirectory, step: int) -> dict[str, float]:
+    """The model's own row of `evaluation.json`, and its bound; nothing when this model was not evaluated."""
     if not run.evaluation.exists():
         return {}
     evaluation = json.loads(run.evaluation.read_text(encoding="utf-8"))
+    if evaluation["step"] != step:  # of a checkpoint that training has left behind since
+        return {}
     row = evaluation["rows"][0]
     scores = {name: row[name] for name in ("linear", "knn_cosine", "knn_euclidean", "squared_error")}
     scores |= {name: evaluation[name] for name in ("elbo", "active_units", "train_images", "test_images")}

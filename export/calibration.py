@@ -1,5 +1,7 @@
 """What serving must know of held-out and training images: how to read a likelihood ratio, and what is typical."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,38 +18,41 @@ from training.views import make_views
 __all__ = ["calibrate", "held_out_views", "typicality"]
 
 _QUANTILES = 101
+_BATCH = 256
 
 
-def held_out_views(images: Pixels, config: Config) -> tuple[Pixels, Pixels]:
+def held_out_views(images: Pixels, config: Config) -> Iterator[tuple[Pixels, Pixels]]:
     """Two views of each image, as the service would receive them: rounded to uint8.
 
     Args:
         images: uint8 of shape [N, H, W, C], not trained on.
         config: The run's, for its views.
 
-    Returns:
-        First and second views, each of the images' shape.
+    Yields:
+        First and second views of at most 256 images, each of shape [n, H, W, C].
     """
-    device = torch.device("cpu")
+    generator = generator_for(torch.device("cpu"), config.seed, "held-out")
     pair = config.views.model_copy(update={"count": 2})
-    views = make_views(torch.from_numpy(images.copy()), pair, generator_for(device, config.seed, "held-out"))
-    pixels = (views * 255).round().to(torch.uint8).permute(1, 0, 3, 4, 2).contiguous().numpy()
-    return pixels[0], pixels[1]
+    for start in range(0, len(images), _BATCH):
+        views = make_views(torch.from_numpy(images[start : start + _BATCH].copy()), pair, generator)
+        pixels = (views * 255).round().to(torch.uint8).permute(1, 0, 3, 4, 2).contiguous().numpy()
+        yield pixels[0], pixels[1]
 
 
 def calibrate(left: Embeddings, right: Embeddings, spec: EmbeddingSpec, seed: int) -> Calibration | None:
     """Fits P(same) = sigmoid(slope · LLR + intercept) to as many pairs that match as pairs that do not.
 
     Args:
-        left: Of the first views of N ≥ 2 images.
+        left: Of the first views of N images.
         right: Of the second views, in the same order.
         spec: The prior of the latent space.
         seed: Decides which images are paired wrongly.
 
     Returns:
-        The calibration at equal odds; None under a flat p(y), or when the ratio tells nothing (a slope not above 0).
+        The calibration at equal odds; None under a flat p(y), with fewer than two images, or when the ratio tells
+        nothing (a slope not above 0).
     """
-    if spec.tau2 is None:
+    if spec.tau2 is None or len(left) < 2:
         return None
     order = np.random.default_rng(seed).permutation(len(left))
     others = np.empty_like(order)

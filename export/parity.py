@@ -45,7 +45,7 @@ def check_parity(encoder: nn.Module, decoder: nn.Module, sessions: tuple[Run, Ru
         encoder: Images to mean and log variance.
         decoder: Latents to images.
         sessions: The exported encoder and decoder.
-        images: At least 64, uint8 of shape [N, H, W, C].
+        images: uint8 of shape [N, H, W, C]; fewer than a batch holds are repeated.
 
     Raises:
         ParityError: A difference beyond 1e-4 in an embedding, or one grey level in an image.

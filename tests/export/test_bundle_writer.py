@@ -14,11 +14,14 @@ from export.bundle_writer import Exported, export_run
 from export.graphs import OPSET, DecoderGraph, EncoderGraph
 from export.parity import BATCHES, ParityError
 from service.engine.bundle import read_bundle
+from service.engine.images import InputSpec
 from service.engine.model import Model
 from training.checkpoint import CheckpointError
-from training.dataset import Source
+from training.config import load_preset, with_overrides
+from training.dataset import ImageSet, Source
 from training.restore import load_run
-from training.run_directory import RunDirectory
+from training.run_directory import RunDirectory, RunRecord, now
+from training.trainer import make_fabric, train
 
 CPU = torch.device("cpu")
 
@@ -63,7 +66,7 @@ def test_the_manifest_holds_prior_calibration_typicality_and_origin(exported: Ex
     assert len(manifest.typicality.quantiles) == 101
     assert manifest.typicality.quantiles[0] < manifest.typicality.quantiles[-1] < 1
     assert manifest.source.run == run.name
-    assert "1600 training images" in manifest.source.data
+    assert manifest.source.data == "fashion-mnist-sample, 1600 training images"
 
 
 def test_half_of_the_training_images_reconstruct_worse_than_the_median(exported: Exported, sample: Source) -> None:
@@ -80,15 +83,48 @@ def test_every_export_is_a_new_version(run: RunDirectory, sample: Source, tmp_pa
     assert export_run(run, tmp_path / "fashion", sample).path.name == "10"
 
 
-def test_scores_of_an_evaluated_run_are_carried_over(run: RunDirectory, sample: Source, tmp_path: Path) -> None:
+def test_scores_are_carried_over_if_they_are_of_the_model_that_is_exported(
+    run: RunDirectory, sample: Source, tmp_path: Path
+) -> None:
     row = {"linear": 0.5, "knn_cosine": None, "knn_euclidean": 0.25, "squared_error": 0.1}
     scores = {"elbo": -1.0, "active_units": 3, "train_images": 5, "test_images": 7}
-    run.evaluation.write_text(json.dumps({"rows": [row], **scores}))
+    step, found = load_run(run, CPU).step, []
     try:
-        evaluation = export_run(run, tmp_path / "scored", sample).manifest.evaluation
+        for of_step in (step, step - 1):
+            run.evaluation.write_text(json.dumps({"rows": [row], "step": of_step, **scores}))
+            found.append(export_run(run, tmp_path / "scored", sample).manifest.evaluation)
     finally:
         run.evaluation.unlink()
-    assert evaluation == {"linear": 0.5, "knn_euclidean": 0.25, "squared_error": 0.1, **scores}
+    assert found[0] == {"linear": 0.5, "knn_euclidean": 0.25, "squared_error": 0.1, **scores}
+    assert found[1] == {}
+
+
+@pytest.mark.parametrize(
+    ("shape", "settings"),
+    [
+        ((45, 31, 3), ["objective.flat=true", "views.count=4", "optimiser.precision=bf16-mixed"]),
+        ((33, 33, 3), ["network.encoder=mlp", "network.hidden=[9]", "objective.likelihood=bernoulli", "views.count=1"]),
+    ],
+)
+def test_every_shape_prior_and_likelihood_can_be_exported(
+    tmp_path: Path, shape: tuple[int, int, int], settings: list[str]
+) -> None:
+    config = with_overrides(load_preset("tiny"), ["epochs=1", "optimiser.batch=8", *settings])
+    images = np.random.default_rng(0).integers(0, 256, (12, *shape), dtype=np.uint8)
+    spec = InputSpec(height=shape[0], width=shape[1], colour_mode="RGB")
+    source = Source("noise", spec, ImageSet(images[:10]), ImageSet(images[10:]))
+    run = RunDirectory(tmp_path / "noise")
+    run.create(
+        RunRecord(
+            source="/photos/noise", input=spec, images=10, preset="tiny", config=config,
+            code_version="0", command="simvae-train", created=now(),
+        )
+    )  # fmt: skip
+    assert train(run, config, source, fabric=make_fabric("cpu", config.optimiser.precision))
+    manifest = export_run(run, tmp_path / "models" / "noise", source).manifest
+    assert manifest.input.shape == shape
+    assert manifest.source.data == "noise, 10 training images"
+    assert (manifest.embedding.tau2 is None) == config.objective.flat
 
 
 class Wrong(torch.nn.Module):

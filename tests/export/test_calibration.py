@@ -46,17 +46,28 @@ def test_calibrated_probabilities_are_frequencies_even_when_the_model_is_wrong()
 def test_a_flat_prior_or_a_ratio_that_says_nothing_has_no_calibration() -> None:
     left, right = pairs_from_the_model(500, 0)
     assert calibrate(left, right, EmbeddingSpec(dim=4, sigma2=0.3, tau2=None), seed=0) is None
+    one, other = (Embeddings(side.mean[:1], side.variance[:1]) for side in (left, right))
+    assert calibrate(one, other, SPEC, seed=0) is None
     assert calibrate(left, Embeddings(-right.mean, right.variance), SPEC, seed=0) is None
 
 
 def test_views_are_what_the_service_would_receive(sample: Source) -> None:
     config = with_overrides(load_preset("tiny"), ["views.count=1"])
-    left, right = held_out_views(sample.test.images[:6], config)
+    ((left, right),) = held_out_views(sample.test.images[:6], config)
     assert left.shape == right.shape == (6, 28, 28, 1)
     assert left.dtype == np.uint8
     assert not np.array_equal(left, right)
-    again, _ = held_out_views(sample.test.images[:6], config)
+    ((again, _),) = held_out_views(sample.test.images[:6], config)
     assert np.array_equal(left, again)
+
+
+def test_every_image_has_its_views_a_batch_at_a_time(sample: Source) -> None:
+    still = with_overrides(load_preset("tiny"), ["views.crop_area=[1, 1]", "views.crop_aspect=[1, 1]", "views.flip=0"])
+    images = sample.train.images[:600]
+    left, right = (np.concatenate(side) for side in zip(*held_out_views(images, still), strict=True))
+    assert np.array_equal(left, images)
+    assert np.array_equal(right, images)
+    assert max(len(first) for first, _ in held_out_views(images, still)) < 300
 
 
 def test_typicality_falls_from_one_to_zero_as_the_error_grows() -> None:
