@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 __all__ = [
     "Config",
@@ -213,9 +214,15 @@ def with_overrides(values: dict[str, Any], overrides: list[str]) -> Config:
     try:
         return Config.model_validate(merged)
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"])) or "configuration"
-        raise ConfigError(f"{where}: {problem['msg']}, found {problem.get('input')!r}") from error
+        raise ConfigError(_explain(error.errors()[0])) from error
+
+
+def _explain(problem: ErrorDetails) -> str:
+    where = ".".join(map(str, problem["loc"])) or "configuration"
+    if problem["type"] == "value_error":  # ours, and complete
+        return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
+    found = "nothing" if problem["type"] == "missing" else repr(problem["input"])
+    return f"{where}: {problem['msg']}, found {found}"
 
 
 def _parse_value(text: str) -> Any:

@@ -34,13 +34,19 @@ def test_overrides_leave_the_preset_as_it_was() -> None:
         ("epochs=0", r"epochs.*greater than or equal to 1"),
         ("epochs", r"expected key=value.*found 'epochs'"),
         ("epochs.more=1", r"epochs.*found"),
-        ("optimiser.batch=511", r"multiple of views\.count = 2, found 511"),
+        ("optimiser.batch=511", r"multiple of views\.count = 2, found 511$"),
+        ("views.crop_area=[0.6, 0.1]", r"^views: crop_area must be .*, found \[0\.6, 0\.1\]$"),
         ("network.encoder=transformer", r"network\.encoder.*'conv' or 'mlp'"),
     ],
 )
 def test_a_wrong_override_names_its_key(override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         with_overrides(load_preset("tiny"), [override])
+
+
+def test_a_preset_without_epochs_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match=r"^epochs: Field required, found nothing$"):
+        with_overrides({"images": {"size": 32}}, [])
 
 
 def test_a_flat_prior_needs_two_views() -> None:
