@@ -59,7 +59,7 @@ def evaluate_command(
         directory.report.mkdir(exist_ok=True)
         plot_curves(directory.read_metrics(), directory.report / "curves.png")
         plot_reconstructions(trained, source.test.images, target, directory.report / "reconstructions.png")
-        plot_samples(trained, target, directory.report / "samples.png")
+        plot_samples(trained, source.test.images, target, directory.report / "samples.png")
     _print(result, Console())
     console.print(f"Written: {directory.evaluation}, {directory.report}/*.png", soft_wrap=True)
 

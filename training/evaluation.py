@@ -24,6 +24,7 @@ __all__ = ["PROTOCOL", "Evaluation", "Scores", "evaluate"]
 PROTOCOL = (
     "posterior means of clean images, float32; probes fitted on training images and scored once on the test images; "
     "linear: logistic regression on standardised features, L-BFGS, weight decay 1e-4; kNN: k = 20, majority vote; "
+    "PCA: of pixels, fitted on the first training images, at most 64 MiB of float32; "
     "squared error: per pixel in [0, 1] units, on clean test images; ELBO: nats per view on views of the test images, "
     "one latent sample each, beta 1"
 )

@@ -13,6 +13,7 @@ from training.restore import TrainedRun, decode_latents, encode_images
 __all__ = ["plot_curves", "plot_reconstructions", "plot_samples"]
 
 _COLUMNS = 12
+_CONTENTS = 6
 
 
 def plot_curves(rows: list[dict[str, float]], path: Path) -> None:
@@ -62,19 +63,26 @@ def plot_reconstructions(trained: TrainedRun, images: Pixels, device: torch.devi
     _plot_grid(rows, ("image", "model") * (len(rows) // 2), path)
 
 
-def plot_samples(trained: TrainedRun, device: torch.device, path: Path) -> None:
+def plot_samples(trained: TrainedRun, images: Pixels, device: torch.device, path: Path) -> None:
     """Images decoded from the prior: each row one content y, the columns views z ~ N(y, σ² I) of it.
+
+    A flat p(y) cannot be drawn from: the posterior means of images stand in for its contents.
 
     Args:
         trained: The run.
+        images: uint8 of shape [N, H, W, C]; the first 6 are used, under a flat p(y) only.
         device: Where to compute.
         path: The PNG to write.
     """
     random, prior = np.random.default_rng(trained.record.config.seed), trained.model.prior
-    contents = random.normal(scale=prior.rho**0.5, size=(6, 1, trained.model.latent_dim))
-    latents = contents + random.normal(scale=prior.sigma2**0.5, size=(6, _COLUMNS, trained.model.latent_dim))
-    images = decode_latents(trained.model, latents.reshape(-1, latents.shape[-1]).astype(np.float32), device)
-    _plot_grid(list(images.reshape(6, _COLUMNS, *images.shape[1:])), [f"y {row + 1}" for row in range(6)], path)
+    if prior.flat:
+        contents = encode_images(trained.model, images[:_CONTENTS], device).astype(np.float64)
+    else:
+        contents = random.normal(scale=prior.rho**0.5, size=(_CONTENTS, trained.model.latent_dim))
+    rows, dim = contents.shape
+    latents = contents[:, None] + random.normal(scale=prior.sigma2**0.5, size=(rows, _COLUMNS, dim))
+    drawn = decode_latents(trained.model, latents.reshape(-1, dim).astype(np.float32), device)
+    _plot_grid(list(drawn.reshape(rows, _COLUMNS, *drawn.shape[1:])), [f"y {row + 1}" for row in range(rows)], path)
 
 
 def _plot_grid(rows: list[NDArray[np.float32]], names: list[str] | tuple[str, ...], path: Path) -> None:

@@ -10,10 +10,13 @@ import torch
 from PIL import Image
 
 import training.evaluation
+import training.report
 from training.config import Config
 from training.dataset import ImageSet, Source
 from training.evaluation import Evaluation, evaluate
 from training.health import active_units, held_out_metrics, to_pixels
+from training.model import SimVae
+from training.objectives import Prior
 from training.report import plot_curves, plot_reconstructions, plot_samples
 from training.restore import TrainedRun, decode_latents, encode_images, load_run
 from training.run_directory import RunDirectory, RunRecord, code_version, now
@@ -142,9 +145,25 @@ def test_the_report_is_three_pictures(run: RunDirectory, trained: TrainedRun, bl
     run.report.mkdir()
     plot_curves(run.read_metrics(), run.report / "curves.png")
     plot_reconstructions(trained, blobs.test.images[:5], CPU, run.report / "reconstructions.png")
-    plot_samples(trained, CPU, run.report / "samples.png")
+    plot_samples(trained, blobs.test.images, CPU, run.report / "samples.png")
     for picture in run.report.glob("*.png"):
         with Image.open(picture) as image:
             assert image.width > 600
             assert len(set(image.convert("L").tobytes())) > 20
     assert len(list(run.report.iterdir())) == 3
+
+
+def test_samples_under_a_flat_prior_are_views_of_contents_that_images_have(
+    trained: TrainedRun, blobs: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained.model.prior = Prior(0.999, flat=True)
+    drawn: list[np.ndarray] = []
+
+    def decode(model: SimVae, latents: np.ndarray, device: torch.device) -> np.ndarray:
+        drawn.append(latents)
+        return decode_latents(model, latents, device)
+
+    monkeypatch.setattr(training.report, "decode_latents", decode)
+    plot_samples(trained, blobs.test.images[:4], CPU, tmp_path / "samples.png")
+    contents = encode_images(trained.model, blobs.test.images[:4], CPU)
+    assert np.abs(drawn[0].reshape(4, 12, 8) - contents[:, None]).max() < 0.2
