@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["Checkpoint", "CheckpointError", "load_checkpoint", "save_checkpoint"]
+__all__ = ["Checkpoint", "CheckpointError", "load_checkpoint", "load_weights", "save_checkpoint"]
 
 FORMAT = 1
 
@@ -84,3 +84,17 @@ def load_checkpoint(path: Path) -> Checkpoint:
             f"{path}: expected checkpoint format {FORMAT}, found {found!r}; use the version that wrote it."
         )
     return Checkpoint(**content)
+
+
+def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Puts weights into the network they were saved from.
+
+    Raises:
+        CheckpointError: They are another network's.
+    """
+    try:
+        model.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"expected a checkpoint of the network in config.json, found another's: {error}"
+        ) from error

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from service.engine.images import Pixels
-from training.checkpoint import CheckpointError, load_checkpoint
+from training.checkpoint import load_checkpoint, load_weights
 from training.health import to_pixels
 from training.model import SimVae
 from training.run_directory import RunDirectory, RunRecord
@@ -38,10 +38,7 @@ def load_run(run: RunDirectory, device: torch.device) -> TrainedRun:
     record = run.record()
     checkpoint = load_checkpoint(run.checkpoint)
     model = build_model(record.config, record.input.shape)
-    try:
-        model.load_state_dict(checkpoint.ema, strict=True)
-    except RuntimeError as error:
-        raise CheckpointError(f"{run.checkpoint}: expected weights for the network in config.json: {error}") from error
+    load_weights(model, checkpoint.ema)
     return TrainedRun(record, model.to(device).eval(), checkpoint.step)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from training.batches import epoch_order, fetcher, generator_for, steps_per_epoch
-from training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from training.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
 from training.config import Config
 from training.dataset import Source
 from training.health import held_out_metrics, step_metrics
@@ -213,8 +213,8 @@ class _Trainer:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Takes up where a checkpoint left off."""
-        self.model.load_state_dict(checkpoint.model)
-        self.averaged().load_state_dict(checkpoint.ema)
+        load_weights(self.model, checkpoint.model)
+        load_weights(self.averaged(), checkpoint.ema)
         self.average.n_averaged.fill_(checkpoint.step)
         self.optimiser.load_state_dict(checkpoint.optimiser)
         self.step, self.elapsed_s = checkpoint.step, checkpoint.elapsed_s

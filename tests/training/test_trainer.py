@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import training.trainer
-from training.checkpoint import Checkpoint, load_checkpoint
+from training.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from training.config import Config, ViewsConfig, load_preset, with_overrides
 from training.dataset import ImageSet, Source
 from training.run_directory import RunDirectory
@@ -146,6 +146,14 @@ def test_weights_that_the_last_step_of_an_epoch_threw_away_are_not_kept(
     with pytest.raises(DivergedError, match=r"held-out bound became .* at step 1 of 3 .*no checkpoint was written"):
         train(run, tiny_config.model_copy(update={"optimiser": one_step}), blobs, fabric=make_fabric("cpu", "32-true"))
     assert not list(run.path.iterdir())
+
+
+def test_a_checkpoint_of_another_network_is_not_resumed(tmp_path: Path, tiny_config: Config, blobs: Source) -> None:
+    run = run_in(tmp_path / "run")
+    train(run, tiny_config, blobs, fabric=make_fabric("cpu", "32-true"), stop=lambda: True)
+    other = tiny_config.model_copy(update={"network": tiny_config.network.model_copy(update={"latent_dim": 3})})
+    with pytest.raises(CheckpointError, match=r"network in config\.json, found another's"):
+        train(run, other, blobs, fabric=make_fabric("cpu", "32-true"))
 
 
 def test_fewer_images_than_a_batch_and_one_view_still_train(tmp_path: Path, blobs: Source) -> None:
