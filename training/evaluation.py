@@ -150,7 +150,8 @@ def _score(
 def _pca(train: Pixels, test: Pixels, dimensions: int, *, fit_on: int) -> tuple[CodePair, float]:
     """Codes of both sets under PCA fitted on training images, and its reconstruction error on the test set."""
     fitted_on = _flat(train[:fit_on])
-    pca = PCA(min(dimensions, *fitted_on.shape), random_state=0).fit(fitted_on)
+    with np.errstate(invalid="ignore"):  # images that do not vary: their shares of the variance, unused here, are 0 / 0
+        pca = PCA(min(dimensions, *fitted_on.shape), random_state=0).fit(fitted_on)
     train_codes, test_codes = (_in_chunks(pca.transform, images) for images in (train, test))
     error = _squared_error(lambda codes: pca.inverse_transform(codes).reshape(-1, *test.shape[1:]), test_codes, test)
     return (train_codes, test_codes), error

@@ -92,7 +92,7 @@ def shift_colours(views: Tensor, config: ViewsConfig, generator: torch.Generator
     Args:
         views: Pixels in [0, 1], shape [N, C, H, W].
         config: The largest relative changes, and the probability of grey.
-        generator: Source of randomness; nothing is drawn for a change that is off.
+        generator: Source of randomness.
 
     Returns:
         Pixels in [0, 1], same shape.

@@ -126,6 +126,14 @@ def test_one_test_image_of_a_class_never_trained_on_is_measured_without_an_error
     json.dumps(result.as_json(), allow_nan=False)
 
 
+def test_images_that_are_all_the_same_are_measured_without_a_warning(trained: TrainedRun, blobs: Source) -> None:
+    alike = np.full((6, 28, 28, 1), 128, np.uint8)
+    same = dataclasses.replace(blobs, train=ImageSet(alike), test=ImageSet(alike[:2]))
+    result = evaluate(trained, same, CPU)
+    assert result.rows[1].squared_error == pytest.approx(0, abs=1e-9)
+    assert result.active_units == 0
+
+
 def test_active_units_are_those_whose_mean_varies() -> None:
     means = torch.tensor([[0.0, 5.0, 1.0], [0.19, 5.0, -1.0]])
     assert active_units(means) == 1
