@@ -28,8 +28,7 @@ __all__ = ["Exported", "export_run"]
 
 _GOLDEN_IMAGES = 8
 _PARITY_IMAGES = 64
-_CALIBRATION_IMAGES = 10_000
-_TYPICALITY_IMAGES = 10_000
+_HELD_OUT_IMAGES = 10_000
 _BATCH = 256
 _CPU = torch.device("cpu")
 
@@ -144,12 +143,11 @@ def _measured(draft: Manifest, folder: Path, trained: TrainedRun, source: Source
     """The manifest with its calibration and typicality, measured by running the bundle as the service will."""
     model = Model.load(folder, device="cpu")
     config = trained.record.config
-    views = held_out_views(source.test.images[:_CALIBRATION_IMAGES], config)
+    unseen = source.test.images[:_HELD_OUT_IMAGES]
+    views = held_out_views(unseen, config)
     left, right = zip(*((model.encode(first), model.encode(second)) for first, second in views), strict=True)
     calibration = calibrate(_joined(left), _joined(right), draft.embedding, config.seed)
-    step = max(1, len(source.train) // _TYPICALITY_IMAGES)
-    chosen = source.train.images[::step]
-    batches = (np.array(chosen[start : start + _BATCH]) for start in range(0, len(chosen), _BATCH))
+    batches = (np.array(unseen[start : start + _BATCH]) for start in range(0, len(unseen), _BATCH))
     errors = [model.reconstruct(batch).squared_error for batch in batches]
     embedding = draft.embedding.model_copy(update={"calibration": calibration})
     return draft.model_copy(update={"embedding": embedding, "typicality": typicality(np.concatenate(errors))})

@@ -1,4 +1,4 @@
-"""What serving must know of held-out and training images: how to read a likelihood ratio, and what is typical."""
+"""What serving must know of images the model never saw: how to read a likelihood ratio, and what is typical."""
 
 from collections.abc import Iterator
 

@@ -107,7 +107,7 @@ class OneReconstruction(_Document):
 
     image: str = Field(description="A PNG in base64.")
     squared_error: float = Field(description="Mean over pixels, in [0, 1] units.")
-    typicality: float = Field(description="The share of training images that reconstruct worse.")
+    typicality: float = Field(description="The share of held-out images that reconstruct worse.")
 
 
 class Reconstructions(_Answer):

@@ -89,7 +89,7 @@ class EmbeddingSpec(_Part):
 
 
 class TypicalitySpec(_Part):
-    """Squared reconstruction errors of training images at evenly spaced quantiles from 0 to 1, ascending."""
+    """Squared reconstruction errors of held-out images at evenly spaced quantiles from 0 to 1, ascending."""
 
     quantiles: Annotated[tuple[float, ...], Field(min_length=2)]
 
@@ -100,7 +100,7 @@ class TypicalitySpec(_Part):
         return self
 
     def share_above(self, squared_error: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The share of training images that reconstruct worse than each given error, 0 to 1; same shape."""
+        """The share of held-out images that reconstruct worse than each given error, 0 to 1; same shape."""
         levels = np.linspace(0.0, 1.0, len(self.quantiles))
         return (1.0 - np.interp(squared_error, self.quantiles, levels)).astype(np.float32)
 

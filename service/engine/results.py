@@ -60,7 +60,7 @@ class Reconstruction:
     Attributes:
         pixels: The decoded posterior mean; uint8 of shape [H, W, C].
         squared_error: Mean over pixels of the squared difference from the input as the model saw it, in [0, 1] units.
-        typicality: The share of training images that reconstruct worse, 0 to 1.
+        typicality: The share of held-out images that reconstruct worse, 0 to 1.
         embedding: The latent it was decoded from.
     """
 

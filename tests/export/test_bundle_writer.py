@@ -69,9 +69,9 @@ def test_the_manifest_holds_prior_calibration_typicality_and_origin(exported: Ex
     assert manifest.source.data == "fashion-mnist-sample, 1600 training images"
 
 
-def test_half_of_the_training_images_reconstruct_worse_than_the_median(exported: Exported, sample: Source) -> None:
+def test_half_of_the_held_out_images_reconstruct_worse_than_the_median(exported: Exported, sample: Source) -> None:
     model = Model.load(exported.path, device="cpu")
-    errors = model.reconstruct(sample.train.images.copy()).squared_error
+    errors = model.reconstruct(sample.test.images.copy()).squared_error
     shares = exported.manifest.typicality.share_above(errors)
     assert float(np.mean(shares)) == pytest.approx(0.5, abs=0.02)
     assert exported.manifest.typicality.share_above(np.float32([0, 1])).tolist() == [1, 0]

@@ -162,7 +162,7 @@ def test_a_flat_prior_and_one_value_per_dimension_are_valid() -> None:
         EmbeddingSpec(dim=2, sigma2=0.1, tau2=float("inf"))
 
 
-def test_typicality_is_the_share_of_training_images_that_reconstruct_worse() -> None:
+def test_typicality_is_the_share_of_held_out_images_that_reconstruct_worse() -> None:
     errors = np.sort(np.random.default_rng(0).gamma(2, 0.01, 1001))
     spec = TypicalitySpec(quantiles=tuple(np.quantile(errors, np.linspace(0, 1, 101))))
     asked = np.quantile(errors, [0, 0.1, 0.5, 0.77, 1]).astype(np.float32)
