@@ -72,9 +72,10 @@ def _print(result: Evaluation, console: Console) -> None:
     error = "" if result.elbo_standard_error is None else f" ± {result.elbo_standard_error:.2f}"
     console.print(
         f"held-out ELBO {result.elbo:.2f}{error} nats per view; "
-        f"active units {result.active_units} of {result.rows[0].dimensions}; "
-        f"{result.train_images:,} training and {result.test_images:,} test images",
+        f"active units {result.active_units} of {result.rows[0].dimensions}\n"
+        f"probes fitted on {result.train_images:,} training images, scored on {result.test_images:,} test images",
         highlight=False,
+        soft_wrap=True,
     )
 
 

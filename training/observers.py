@@ -46,9 +46,10 @@ class ConsoleObserver:
     def epoch(self, row: dict[str, float]) -> None:
         """Prints the figures that say how the run goes."""
         self._progress.console.print(
-            f"epoch {row['epoch']:>4.0f}   ELBO {row['elbo']:9.2f} nats/view   held out {row['held_out_elbo']:9.2f}   "
-            f"squared error {row['held_out_squared_error']:.5f}   active units {row['active_units']:.0f}",
+            f"epoch {row['epoch']:>4.0f}  ELBO {row['elbo']:9.2f} nats/view; held out {row['held_out_elbo']:9.2f}, "
+            f"error {row['held_out_squared_error']:.4f}, {row['active_units']:.0f} units",
             highlight=False,
+            soft_wrap=True,
         )
 
 
