@@ -63,4 +63,5 @@ def export_command(
         f"{exported.parity.embedding:.1e} in embeddings, {exported.parity.image:.0f} grey levels in images.",
         soft_wrap=True,
     )
-    console.print(f"Next: simvae-serve --models {shlex.quote(str(target.parent))}", soft_wrap=True)
+    serve = ["simvae-serve", "--models", str(target.parent), "--default-model", exported.manifest.name]
+    console.print(f"Next: {shlex.join(serve)}", soft_wrap=True)

@@ -75,7 +75,10 @@ class Repository:
             return engine
         loaded = ", ".join(engine.manifest.reference for engine in self.engines)
         if name is None:
-            raise RequestError(f"Several models are loaded and none is the default; name one as 'model': {loaded}.")
+            raise RequestError(
+                f"Expected a 'model', as several are loaded and none is the default: name one of {loaded}, "
+                "or start the server with --default-model."
+            )
         raise UnknownModelError(f"No model {name[:100]!r} is loaded; there is {loaded}.")
 
     def check_loaded(self) -> None:
@@ -105,6 +108,8 @@ class Repository:
             if not self._draining:
                 self._engines = engines
                 _log.info("ready: %s", ", ".join(engines))
+                if self.default is None:
+                    _log.warning("no default model: requests must name one; --default-model sets it")
         except Exception as error:
             if not isinstance(error, BundleError | DeviceError):
                 _log.exception("loading failed")
