@@ -98,8 +98,9 @@ def _command(
 ) -> None:
     """Serve SimVAE models over HTTP.
 
-    Every setting is also an environment variable, SIMVAE_ and its name in capitals, which a flag overrides; limits,
-    timeouts, the API key and CORS are environment variables only. docs/operations.md lists them all.
+    Every setting is also an environment variable, SIMVAE_ and its name in capitals, which a flag overrides.
+
+    Limits, timeouts, the API key and CORS are environment variables only. docs/operations.md lists them all.
     """
     try:
         settings = read_settings(**locals())
