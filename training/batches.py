@@ -13,12 +13,13 @@ from torch import Tensor
 
 from service.engine.images import Pixels
 
-__all__ = ["Fetch", "epoch_order", "fetcher", "generator_for", "steps_per_epoch"]
+__all__ = ["Fetch", "epoch_order", "fetcher", "generator_for", "images_per_step", "steps_per_epoch"]
 
 Fetch = Callable[[Tensor], Tensor]
 """Indices [B] (int64, CPU) to uint8 images [B, H, W, C] on the device."""
 
 _RESIDENT_BYTES = 1 << 30
+_LEAST_STEPS = 16
 _PURPOSES = ("weights", "order", "step", "held-out")
 
 
@@ -36,6 +37,16 @@ def generator_for(
     # torch's CPU generator takes 32 bits of its seed: they must be well mixed, not merely different
     state = np.random.SeedSequence((seed, _PURPOSES.index(purpose), index)).generate_state(1)[0]
     return torch.Generator(device).manual_seed(int(state))
+
+
+def images_per_step(images: int, batch: int) -> int:
+    """The batch, or less for a small set, so that an epoch has at least 16 steps and a hundred of them teach something.
+
+    Args:
+        images: How many there are.
+        batch: The most images of a step.
+    """
+    return min(batch, max(images // _LEAST_STEPS, 1))
 
 
 def steps_per_epoch(images: int, batch: int) -> int:

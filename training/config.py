@@ -127,7 +127,7 @@ class OptimiserConfig(_Section):
     """AdamW with linear warm-up and cosine decay to zero, counted in steps.
 
     Attributes:
-        batch: Views per step; a multiple of the views per image.
+        batch: Views per step, a multiple of the views per image; small sets take fewer, see `images_per_step`.
         lr: Peak learning rate.
         weight_decay: Decoupled weight decay.
         warm_up: Share of all steps with a rising rate.

@@ -59,9 +59,10 @@ def make_decoder(config: NetworkConfig, shape: Shape) -> nn.Module:
         nn.ReLU(),
         nn.Unflatten(1, coarse),
     ]
-    for before, after in zip(widths, [*widths[1:], widths[-1]], strict=True):
+    # the last doubling gives the pixels: another layer at full resolution would cost as much as all others together
+    for before, after in itertools.pairwise([*widths, channels]):
         layers += [nn.ConvTranspose2d(before, after, 4, stride=2, padding=1), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Conv2d(widths[-1], channels, 3, padding=1), _Crop(height, width))
+    return nn.Sequential(*layers[:-1], _Crop(height, width))
 
 
 class _Crop(nn.Module):

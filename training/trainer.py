@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from training.batches import epoch_order, fetcher, generator_for, steps_per_epoch
+from training.batches import epoch_order, fetcher, generator_for, images_per_step, steps_per_epoch
 from training.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
 from training.config import Config
 from training.dataset import Source
@@ -127,7 +127,7 @@ class _Trainer:
 
     def __init__(self, run: RunDirectory, config: Config, source: Source, fabric: Fabric) -> None:
         self.run, self.config, self.source, self.fabric = run, config, source, fabric
-        self.batch = min(config.optimiser.batch // config.views.count, len(source.train))
+        self.batch = images_per_step(len(source.train), config.optimiser.batch // config.views.count)
         self.steps = steps_per_epoch(len(source.train), self.batch)
         self.total = config.epochs * self.steps
         self.fetch = fetcher(source.train.images, fabric.device)

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 import training.batches
-from training.batches import epoch_order, fetcher, generator_for, steps_per_epoch
+from training.batches import epoch_order, fetcher, generator_for, images_per_step, steps_per_epoch
 
 CPU = torch.device("cpu")
 
@@ -21,6 +22,11 @@ def test_an_epoch_sees_each_image_at_most_once_in_full_batches() -> None:
 def test_a_set_smaller_than_a_batch_is_one_batch() -> None:
     assert epoch_order(7, 10, seed=0, epoch=0).shape == (1, 7)
     assert steps_per_epoch(7, 10) == 1
+
+
+@pytest.mark.parametrize(("images", "batch"), [(60_000, 256), (4_096, 256), (4_095, 255), (173, 10), (16, 1), (2, 1)])
+def test_a_small_set_takes_smaller_batches_rather_than_few_steps(images: int, batch: int) -> None:
+    assert images_per_step(images, 256) == batch
 
 
 def test_epochs_and_seeds_differ_and_repeat() -> None:
