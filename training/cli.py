@@ -1,6 +1,7 @@
 """`simvae-train`: a source of images to a run directory."""
 
 import contextlib
+import logging
 import shlex
 import sys
 from collections.abc import Iterator
@@ -101,6 +102,7 @@ def train_command(
 ) -> None:
     """Trains, or goes on training; see EXAMPLES."""
     console = make_console()
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # else it repeats the precision it was asked for
     with reported_errors(console):
         if resume is not None:
             if source is not None or out is not None or set_ or epochs is not None or seed is not None:

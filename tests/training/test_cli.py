@@ -57,6 +57,15 @@ def test_train_stop_resume_and_evaluate(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("entry", ["training.commands import train", "export.commands import export"])
+def test_a_missing_dependency_is_one_sentence(entry: str) -> None:
+    code = f"import sys; sys.modules['lightning_fabric'] = None; from {entry} as command; command()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "lightning_fabric is needed and not installed; run make install" in words(done.stderr)
+    assert "Traceback" not in done.stderr
+
+
 def test_a_run_is_never_written_over_and_that_is_said_before_any_image_is_read(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     done = command("simvae-train", "no-such-folder", "--preset", "tiny", "--out", tmp_path)
