@@ -26,8 +26,8 @@ import torch
 from numpy.typing import NDArray
 
 from service.engine.images import Pixels, encode_png
-from training.probes import Codes, knn_accuracy
-from training.sources import Source, open_source
+from training.datasets.sources import Source, open_source
+from training.evaluation.probes import Codes, knn_accuracy
 
 Vectors = NDArray[np.float32]
 Labels = NDArray[np.int64]

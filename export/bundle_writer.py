@@ -20,7 +20,7 @@ from service.engine.images import Pixels
 from service.engine.manifest import EmbeddingSpec, FileSpec, GraphSpec, Manifest, SourceSpec, TypicalitySpec
 from service.engine.model import Model
 from service.engine.results import Embeddings
-from training.dataset import Source
+from training.datasets.image_set import Source
 from training.restore import TrainedRun, load_run
 from training.run_directory import RunDirectory, now
 

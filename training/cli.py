@@ -16,10 +16,10 @@ from rich.text import Text
 from service.engine.images import InputSpec
 from training.checkpoint import CheckpointError, load_checkpoint
 from training.config import Config, ConfigError, load_preset, preset_names, with_overrides
-from training.dataset import DataError, Source
+from training.datasets.image_set import DataError, Source
+from training.datasets.sources import SOURCES, open_source
 from training.observers import ConsoleObserver, TensorBoardObserver, stop_on_signals
 from training.run_directory import RunDirectory, RunError, RunRecord, code_version, now
-from training.sources import SOURCES, open_source
 from training.trainer import DivergedError, make_fabric, train
 
 __all__ = ["main", "make_console", "open_images", "reported_errors"]

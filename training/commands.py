@@ -17,7 +17,7 @@ def train() -> None:
 
 def evaluate() -> None:
     """`simvae-evaluate`."""
-    run_command("training.evaluate_cli", "train")
+    run_command("training.evaluation.cli", "train")
 
 
 def run_command(module: str, extra: str) -> None:

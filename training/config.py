@@ -104,7 +104,7 @@ class NetworkConfig(_Section):
 
 
 class ObjectiveConfig(_Section):
-    """The bound that is maximised; see `training.objectives`.
+    """The bound that is maximised; see `training.objectives.simvae`.
 
     Attributes:
         name: The objective.

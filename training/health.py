@@ -9,7 +9,7 @@ from service.engine.images import Pixels
 from training.batches import generator_for
 from training.config import Config
 from training.model import Pass, SimVae
-from training.objectives import Prior, virial_ratio
+from training.objectives.simvae import Prior, virial_ratio
 from training.views import make_views
 
 __all__ = ["active_units", "held_out_metrics", "held_out_passes", "step_metrics", "to_pixels"]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from training.config import Config
 from training.likelihoods import bernoulli_log_prob, gaussian_log_prob
 from training.networks import Shape, make_decoder, make_encoder
-from training.objectives import Elbo, Prior, elbo
+from training.objectives.simvae import Elbo, Prior, elbo
 
 __all__ = ["Pass", "Posterior", "SimVae"]
 

@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 from training.batches import epoch_order, fetcher, generator_for, images_per_step, steps_per_epoch
 from training.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
 from training.config import Config
-from training.dataset import Source
+from training.datasets.image_set import Source
 from training.health import held_out_metrics, step_metrics
 from training.model import Pass, SimVae
 from training.run_directory import RunDirectory

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from service.engine.engine import Engine
 from service.engine.images import Pixels, encode_png
+from training.datasets.sources import open_source
 from training.restore import encode_images, load_run
 from training.run_directory import RunDirectory
-from training.sources import open_source
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -6,9 +6,9 @@ import pytest
 
 from export.bundle_writer import Exported, export_run
 from training.config import load_preset, with_overrides
-from training.dataset import Source
+from training.datasets.image_set import Source
+from training.datasets.sources import open_source
 from training.run_directory import RunDirectory, RunRecord, code_version, now
-from training.sources import open_source
 from training.trainer import make_fabric, train
 
 

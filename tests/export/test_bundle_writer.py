@@ -18,7 +18,7 @@ from service.engine.images import InputSpec
 from service.engine.model import Model
 from training.checkpoint import CheckpointError
 from training.config import load_preset, with_overrides
-from training.dataset import ImageSet, Source
+from training.datasets.image_set import ImageSet, Source
 from training.restore import load_run
 from training.run_directory import RunDirectory, RunRecord, now
 from training.trainer import make_fabric, train

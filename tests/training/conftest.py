@@ -8,7 +8,7 @@ import torch
 
 from service.engine.images import InputSpec
 from training.config import Config, load_preset, with_overrides
-from training.dataset import ImageSet, Source
+from training.datasets.image_set import ImageSet, Source
 
 
 @pytest.fixture(autouse=True, scope="session")

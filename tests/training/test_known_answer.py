@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from training.likelihoods import gaussian_log_prob
-from training.objectives import Elbo, Prior, elbo, virial_ratio
+from training.objectives.simvae import Elbo, Prior, elbo, virial_ratio
 
 DIM, PIXELS, NOISE = 4, 16, 0.05
 PRIOR = Prior(0.87)

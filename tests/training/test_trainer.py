@@ -9,7 +9,7 @@ import torch
 import training.trainer
 from training.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from training.config import Config, ViewsConfig, load_preset, with_overrides
-from training.dataset import ImageSet, Source
+from training.datasets.image_set import ImageSet, Source
 from training.run_directory import RunDirectory
 from training.schedule import averaging_decay, learning_rate
 from training.trainer import DivergedError, build_model, make_fabric, train

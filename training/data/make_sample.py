@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.fashion_mnist import CLASS_NAMES
-from training.idx import read_idx, write_idx
+from training.datasets.fashion_mnist import CLASS_NAMES
+from training.datasets.idx import read_idx, write_idx
 
 __all__ = ["first_of_each_class", "main", "make_sample"]
 

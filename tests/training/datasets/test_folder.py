@@ -12,16 +12,16 @@ import pytest
 from PIL import Image
 
 from service.engine.images import DecodeLimits, InputSpec, decode_image
-from training.dataset import DataError, Source
-from training.folder import open_folder
+from training.datasets.folder import open_folder
+from training.datasets.image_set import DataError, Source
 
 SPEC = InputSpec(height=16, width=16, colour_mode="RGB")
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 OPEN = """
 import sys, hashlib
 from pathlib import Path
 from service.engine.images import InputSpec
-from training.folder import open_folder
+from training.datasets.folder import open_folder
 source = open_folder(Path(sys.argv[1]), InputSpec(height=16, width=16, colour_mode="RGB"), Path(sys.argv[2]))
 print(hashlib.sha256(source.test.images.tobytes() + source.train.images.tobytes()).hexdigest())
 """

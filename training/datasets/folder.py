@@ -15,8 +15,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from service.engine.images import IMAGE_SUFFIXES, InputSpec
-from training.cache import PixelCache, SourceFile
-from training.dataset import DataError, ImageSet, Skipped, Source
+from training.datasets.cache import PixelCache, SourceFile
+from training.datasets.image_set import DataError, ImageSet, Skipped, Source
 
 __all__ = ["find_images", "open_folder"]
 

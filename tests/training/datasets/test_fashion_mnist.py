@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from training.data.make_sample import make_sample
-from training.dataset import DataError
-from training.fashion_mnist import CLASS_NAMES, FILES, fetch_files, find_files, read_split
-from training.idx import write_idx
+from training.datasets.fashion_mnist import CLASS_NAMES, FILES, fetch_files, find_files, read_split
+from training.datasets.idx import write_idx
+from training.datasets.image_set import DataError
 
 SYSTEM = Path("/usr/share/datasets/fashion-mnist")
-SAMPLE = Path(__file__).parents[2] / "training" / "data" / "fashion-mnist-sample"
+SAMPLE = Path(__file__).parents[3] / "training" / "data" / "fashion-mnist-sample"
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from service.engine.images import Pixels
-from training.dataset import DataError
+from training.datasets.image_set import DataError
 
 __all__ = ["read_idx", "write_idx"]
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
-from training.dataset import DataError
-from training.idx import read_idx, write_idx
+from training.datasets.idx import read_idx, write_idx
+from training.datasets.image_set import DataError
 
 IMAGES = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
 

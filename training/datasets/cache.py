@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from service.engine.images import DecodeLimits, ImageError, InputSpec, Pixels, decode_image
-from training.dataset import DataError, Skipped
+from training.datasets.image_set import DataError, Skipped
 
 __all__ = ["Decoded", "PixelCache", "SourceFile"]
 

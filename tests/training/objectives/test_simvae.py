@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 from torch.distributions import kl_divergence as dense_kl
 
-from training.objectives import Prior, elbo, entropy, expected_log_prior, kl_divergence, virial_ratio
+from training.objectives.simvae import Prior, elbo, entropy, expected_log_prior, kl_divergence, virial_ratio
 
 PRIORS = [Prior(0.87), Prior(0.5), Prior(0.1), Prior(0.85, flat=True)]
 POINT = -1e4

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from service.engine.images import InputSpec
-from training import fashion_mnist, sources
 from training.data.make_sample import make_sample
-from training.sources import DataError, open_source
+from training.datasets import fashion_mnist, sources
+from training.datasets.sources import DataError, open_source
 
-SAMPLE = Path(sources.__file__).parent / "data" / "fashion-mnist-sample"
+SAMPLE = Path(sources.__file__).parents[1] / "data" / "fashion-mnist-sample"
 
 MakeImage = Callable[..., bytes]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from training.dataset import DataError
+from training.datasets.image_set import DataError
 
 __all__ = ["download"]
 

@@ -7,8 +7,8 @@ from threading import Thread
 
 import pytest
 
-from training.dataset import DataError
-from training.download import download
+from training.datasets.download import download
+from training.datasets.image_set import DataError
 
 CONTENT = bytes(range(256)) * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -1,7 +1,7 @@
 """What a trained run is worth: scores of its embeddings beside raw pixels and PCA of the same size.
 
 One protocol, written into every result. Without labels only what needs none is measured. It knows trained runs and
-sources; pictures are made by `training.report`.
+sources; pictures are made by `training.report.pictures`.
 """
 
 from collections.abc import Callable
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from service.engine.images import Pixels
-from training.dataset import Source
+from training.datasets.image_set import Source
+from training.evaluation.probes import Codes, knn_accuracy, linear_accuracy
 from training.health import active_units, held_out_passes
-from training.probes import Codes, knn_accuracy, linear_accuracy
 from training.restore import TrainedRun, decode_latents, encode_images
 
 __all__ = ["PROTOCOL", "Evaluation", "Scores", "evaluate"]

@@ -6,7 +6,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
-from training.probes import Codes, knn_accuracy, linear_accuracy
+from training.evaluation.probes import Codes, knn_accuracy, linear_accuracy
 
 CPU = torch.device("cpu")
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from service.engine.images import InputSpec
-from training.dataset import DataError, ImageSet
-from training.download import download
-from training.idx import read_idx
+from training.datasets.download import download
+from training.datasets.idx import read_idx
+from training.datasets.image_set import DataError, ImageSet
 
 __all__ = ["CLASS_NAMES", "FILES", "INPUT", "URL", "fetch_files", "find_files", "read_split"]
 

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from training.cli import make_console, open_images, reported_errors
-from training.evaluation import Evaluation, Scores, evaluate
+from training.evaluation.evaluate import Evaluation, Scores, evaluate
 from training.observers import stage_bar
-from training.report import plot_curves, plot_reconstructions, plot_samples
+from training.report.pictures import plot_curves, plot_reconstructions, plot_samples
 from training.restore import load_run
 from training.run_directory import RunDirectory, write_json
 from training.trainer import make_fabric

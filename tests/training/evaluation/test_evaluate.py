@@ -9,15 +9,15 @@ import pytest
 import torch
 from PIL import Image
 
-import training.evaluation
-import training.report
+import training.evaluation.evaluate
+import training.report.pictures
 from training.config import Config
-from training.dataset import ImageSet, Source
-from training.evaluation import Evaluation, evaluate
+from training.datasets.image_set import ImageSet, Source
+from training.evaluation.evaluate import Evaluation, evaluate
 from training.health import active_units, held_out_metrics, to_pixels
 from training.model import SimVae
-from training.objectives import Prior
-from training.report import plot_curves, plot_reconstructions, plot_samples
+from training.objectives.simvae import Prior
+from training.report.pictures import plot_curves, plot_reconstructions, plot_samples
 from training.restore import TrainedRun, decode_latents, encode_images, load_run
 from training.run_directory import RunDirectory, RunRecord, code_version, now
 from training.trainer import make_fabric, train
@@ -109,7 +109,7 @@ def test_nothing_is_computed_on_more_views_at_once_than_training_does(trained: T
 def test_a_large_source_is_measured_on_as_many_images_as_fit(
     trained: TrainedRun, blobs: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training.evaluation, "_PROBE_BYTES", 20 * 4 * 28 * 28)
+    monkeypatch.setattr(training.evaluation.evaluate, "_PROBE_BYTES", 20 * 4 * 28 * 28)
     result = evaluate(trained, blobs, CPU)
     assert (result.train_images, result.test_images) == (20, 20)
     assert result.rows[2].linear is not None
@@ -171,7 +171,7 @@ def test_samples_under_a_flat_prior_are_views_of_contents_that_images_have(
         drawn.append(latents)
         return decode_latents(model, latents, device)
 
-    monkeypatch.setattr(training.report, "decode_latents", decode)
+    monkeypatch.setattr(training.report.pictures, "decode_latents", decode)
     plot_samples(trained, blobs.test.images[:4], CPU, tmp_path / "samples.png")
     contents = encode_images(trained.model, blobs.test.images[:4], CPU)
     assert np.abs(drawn[0].reshape(4, 12, 8) - contents[:, None]).max() < 0.2

@@ -7,16 +7,16 @@ import os
 from pathlib import Path
 
 from service.engine.images import InputSpec
-from training import fashion_mnist
-from training.dataset import DataError, ImageSet, Skipped, Source
-from training.folder import open_folder
+from training.datasets import fashion_mnist
+from training.datasets.folder import open_folder
+from training.datasets.image_set import DataError, ImageSet, Skipped, Source
 
 __all__ = ["SOURCES", "DataError", "ImageSet", "Skipped", "Source", "open_source"]
 
 SOURCES = ("fashion-mnist", "fashion-mnist-sample")
 """Sources with a name; anything else is the path of a folder."""
 
-_SAMPLE = Path(__file__).parent / "data" / "fashion-mnist-sample"
+_SAMPLE = Path(__file__).parents[1] / "data" / "fashion-mnist-sample"
 _SYSTEM_DATA = Path("/usr/share/datasets")
 _FOLDER_INPUT = InputSpec(height=64, width=64, colour_mode="RGB")
 

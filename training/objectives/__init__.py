@@ -1,0 +1,1 @@
+"""What is maximised or minimised, one module per objective, on tensors alone."""

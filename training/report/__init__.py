@@ -1,0 +1,1 @@
+"""What people look at: pictures of a run, and HTML reports of one run or several."""
