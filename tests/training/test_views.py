@@ -9,7 +9,7 @@ from PIL import Image
 from torch.nn import functional
 
 from training.config import ViewsConfig
-from training.views import axis_weights, crop_boxes, make_views, shift_colours
+from training.views import apply_views, axis_weights, crop_boxes, draw_views, make_views, shift_colours
 
 STILL = ViewsConfig(crop_area=(1, 1), crop_aspect=(1, 1), flip=0)
 
@@ -91,11 +91,19 @@ def test_views_of_one_image_differ_and_the_same_draw_repeats() -> None:
 def test_colour_changes_stay_in_range_and_grey_is_grey() -> None:
     views = torch.rand(64, 3, 8, 8, generator=generator())
     config = ViewsConfig(brightness=0.5, contrast=0.5, saturation=0.5, greyscale=1.0)
-    changed = shift_colours(views, config, generator())
+    changed = shift_colours(views, draw_views(64, 1.0, config, generator()))
     assert changed.min() >= 0
     assert changed.max() <= 1
     torch.testing.assert_close(changed[:, 0], changed[:, 1])
-    torch.testing.assert_close(shift_colours(views, ViewsConfig(), generator()), views)
+    torch.testing.assert_close(shift_colours(views, draw_views(64, 1.0, ViewsConfig(), generator())), views)
+
+
+def test_views_made_in_parts_are_the_views_made_at_once() -> None:
+    images = torch.randint(0, 256, (6, 20, 20, 3), dtype=torch.uint8, generator=generator())
+    config = ViewsConfig(count=3, brightness=0.4, greyscale=0.2)
+    parameters = draw_views(18, 1.0, config, generator())
+    parts = [apply_views(images[:2], parameters[:6]), apply_views(images[2:], parameters[6:])]
+    torch.testing.assert_close(torch.cat(parts), make_views(images, config, generator()).flatten(0, 1), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("ranges", [{"crop_area": (0.5, 0.2)}, {"crop_area": (0.0, 1.0)}, {"crop_aspect": (-1, 1)}])
