@@ -14,42 +14,24 @@ Source: Bizeul, Schölkopf, Allen, "A Probabilistic Model behind Self-Supervised
 import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-__all__ = ["Elbo", "Prior", "elbo", "entropy", "expected_log_prior", "kl_divergence", "virial_ratio"]
+from training.objectives.precision import at_least_float32
+from training.objectives.prior import Prior, energy, log_density, log_prior, rho_from_views
+
+__all__ = [
+    "Elbo",
+    "Prior",
+    "elbo",
+    "entropy",
+    "expected_log_prior",
+    "kl_divergence",
+    "log_prior",
+    "rho_from_views",
+    "virial_ratio",
+]
 
 _LOG_2PI = math.log(2 * math.pi)
-
-
-@dataclass(frozen=True)
-class Prior:
-    """The prior of a group of latents, in the gauge σ² + τ² = 1.
-
-    With a Gaussian p(y) = N(0, τ² I) only the ratio ρ = τ² / (σ² + τ²), the prior correlation of two views of one
-    image, can be told from data; in this gauge every single view has the prior N(0, I) of an ordinary VAE.
-
-    Attributes:
-        rho: ρ = τ², strictly between 0 and 1; σ² = 1 − ρ. The paper's σ² = 0.15 at τ² = 1 is ρ = 0.87.
-        flat: Take p(y) ∝ 1 instead (the paper's uniform case); then σ² is a mere unit of length.
-    """
-
-    rho: float = 0.87
-    flat: bool = False
-
-    def __post_init__(self) -> None:
-        if not 0 < self.rho < 1:
-            raise ValueError(f"rho is a correlation strictly between 0 and 1, found {self.rho}")
-
-    @property
-    def sigma2(self) -> float:
-        """Variance of a view's latent around its content, σ²."""
-        return 1 - self.rho
-
-    @property
-    def tau2(self) -> float | None:
-        """Variance of the contents, τ², or None when p(y) is flat."""
-        return None if self.flat else self.rho
 
 
 @dataclass  # not frozen: Fabric rebuilds what a module's forward returns
@@ -116,16 +98,11 @@ def entropy(log_var: Tensor) -> Tensor:
     Returns:
         Shape [B].
     """
-    return 0.5 * (1 + _LOG_2PI + _at_least_float32(log_var)).sum((1, 2))
+    return 0.5 * (1 + _LOG_2PI + at_least_float32(log_var)).sum((1, 2))
 
 
 def expected_log_prior(mu: Tensor, log_var: Tensor, prior: Prior) -> Tensor:
-    """E_q[log p(z_1..z_J)] with y integrated out, in nats per group.
-
-    With z̄ the mean over views and S = Σ_j ‖z_j − z̄‖²,
-
-        Gaussian p(y):  −JD/2 log 2π − (J−1)D/2 log σ² − D/2 log λ − E[S]/2σ² − J E‖z̄‖²/2λ,   λ = σ² + Jτ²
-        flat p(y):      −(J−1)D/2 log 2πσ² − D/2 log J − E[S]/2σ²
+    """E_q[log p(z_1..z_J)] with y integrated out: the closed form of `log_prior` with S and ‖z̄‖² in expectation.
 
         E[S] = Σ_j ‖μ_j − μ̄‖² + (1 − 1/J) Σ_jk s²_jk        E‖z̄‖² = ‖μ̄‖² + (1/J²) Σ_jk s²_jk
 
@@ -135,16 +112,9 @@ def expected_log_prior(mu: Tensor, log_var: Tensor, prior: Prior) -> Tensor:
         prior: The prior of the group.
 
     Returns:
-        Shape [B].
+        Nats per group, shape [B].
     """
-    _, views, dim = mu.shape
-    within, centre = _expected_scatter(mu, log_var)
-    if prior.flat:
-        constant = (views - 1) * math.log(2 * math.pi * prior.sigma2) + math.log(views)
-        return -0.5 * (dim * constant + within / prior.sigma2)
-    lam = prior.sigma2 + views * prior.rho
-    constant = views * _LOG_2PI + (views - 1) * math.log(prior.sigma2) + math.log(lam)
-    return -0.5 * (dim * constant + within / prior.sigma2 + views * centre / lam)
+    return log_density(*_expected_scatter(mu, log_var), mu.shape[-2], prior)
 
 
 def virial_ratio(mu: Tensor, log_var: Tensor, prior: Prior) -> Tensor:
@@ -164,25 +134,18 @@ def virial_ratio(mu: Tensor, log_var: Tensor, prior: Prior) -> Tensor:
     Raises:
         ValueError: One view under a flat p(y), which says nothing about the scale.
     """
-    _, views, dim = mu.shape
-    within, centre = _expected_scatter(mu, log_var)
+    views = mu.shape[1]
     if prior.flat and views == 1:
         raise ValueError("a flat p(y) needs at least two views, found one; use more views or the Gaussian prior")
-    energy = within / prior.sigma2
-    if not prior.flat:
-        energy = energy + views * centre / (prior.sigma2 + views * prior.rho)
-    return energy.mean() / (views * dim)
+    within, centre = _expected_scatter(mu, log_var)
+    return energy(within, centre, views, prior).mean() / views
 
 
 def _expected_scatter(mu: Tensor, log_var: Tensor) -> tuple[Tensor, Tensor]:
-    """E_q[S] and E_q‖z̄‖², each of shape [B]."""
-    mu, variance = _at_least_float32(mu), _at_least_float32(log_var).exp()
+    """E_q[S] and E_q‖z̄‖² of each dimension, each of shape [B, D]."""
+    mu, variance = at_least_float32(mu), at_least_float32(log_var).exp()
     views = mu.shape[1]
     centre = mu.mean(1, keepdim=True)
-    spread = variance.sum((1, 2))
-    within = (mu - centre).square().sum((1, 2)) + (1 - 1 / views) * spread
-    return within, centre.square().sum((1, 2)) + spread / views**2
-
-
-def _at_least_float32(values: Tensor) -> Tensor:
-    return values if values.dtype == torch.float64 else values.float()
+    spread = variance.sum(1)
+    within = (mu - centre).square().sum(1) + (1 - 1 / views) * spread
+    return within, centre.squeeze(1).square() + spread / views**2
