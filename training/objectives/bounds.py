@@ -13,7 +13,7 @@ import math
 from torch import Tensor
 
 from training.objectives.prior import Prior, log_prior
-from training.objectives.structured import StructuredPosterior, log_density_ratio
+from training.objectives.structured import log_density_ratio
 
 __all__ = ["importance_weighted", "log_weights", "structured_log_weights"]
 
@@ -50,7 +50,7 @@ def log_weights(log_likelihood: Tensor, z: Tensor, mu: Tensor, log_var: Tensor, 
     return log_likelihood.sum(-1) + log_prior(z, prior) - log_posterior
 
 
-def structured_log_weights(log_likelihood: Tensor, z: Tensor, posterior: StructuredPosterior) -> Tensor:
+def structured_log_weights(log_likelihood: Tensor, z: Tensor, message: Tensor, log_r: Tensor, prior: Prior) -> Tensor:
     """Log weights of K draws from the structured posterior, whose views are correlated.
 
         log w = Σ_j log p(x_j | z_j) + log p(m_1..m_J) − Σ_j log N(m_j; z_j, diag R_j)
@@ -58,9 +58,11 @@ def structured_log_weights(log_likelihood: Tensor, z: Tensor, posterior: Structu
     Args:
         log_likelihood: log p(x_j | z_j), shape [K, B, J].
         z: The draws, shape [K, B, J, D].
-        posterior: Of the B groups.
+        message: m, shape [B, J, D].
+        log_r: log R, shape [B, J, D].
+        prior: The prior of the group; not flat.
 
     Returns:
         Nats per group, shape [K, B].
     """
-    return log_likelihood.sum(-1) + log_density_ratio(z, posterior)
+    return log_likelihood.sum(-1) + log_density_ratio(z, message, log_r, prior)
