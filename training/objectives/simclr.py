@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.distributed import gather, rank
 from training.objectives.precision import at_least_float32
 
 __all__ = ["nt_xent"]
@@ -24,8 +23,8 @@ __all__ = ["nt_xent"]
 def nt_xent(projections: Tensor, temperature: float) -> Tensor:
     """The normalised, temperature-scaled cross-entropy of each group, averaged over its views.
 
-    Computed in float32 at least, autocast or not. With several processes the anchors are this rank's and the
-    negatives everybody's; DistributedDataParallel then yields the gradient of one process with the whole batch.
+    Computed in float32 at least, autocast or not. With several processes pass the projections of all
+    (`training.distributed.gather`), since the negatives are the whole batch.
 
     Args:
         projections: Outputs of the projection head, of any length, shape [B, J, P], J at least 2.
@@ -45,10 +44,8 @@ def nt_xent(projections: Tensor, temperature: float) -> Tensor:
     with torch.autocast(projections.device.type, enabled=False):
         unit = functional.normalize(at_least_float32(projections), dim=-1)
         flat = unit.flatten(0, 1)
-        similarity = flat @ gather(flat).T / temperature
-        anchors = torch.arange(len(flat), device=flat.device)
-        is_self = torch.zeros_like(similarity, dtype=torch.bool)
-        is_self[anchors, anchors + rank() * len(flat)] = True
-        everybody = similarity.masked_fill(is_self, -torch.inf).logsumexp(1).reshape(groups, views)
+        is_self = torch.eye(len(flat), dtype=torch.bool, device=flat.device)
+        similarity = (flat @ flat.T / temperature).masked_fill(is_self, -torch.inf)
+        everybody = similarity.logsumexp(1).reshape(groups, views)
         others = (unit.sum(1, keepdim=True) - unit) / (views - 1)
         return (everybody - (unit * others).sum(-1) / temperature).mean(1)

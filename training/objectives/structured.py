@@ -158,10 +158,10 @@ def _correlations(message: Tensor, prior: Prior) -> Tensor:
 
 
 def _gain(log_r: Tensor, rho: Tensor) -> Tensor:
-    """g = σ² / (σ² + R), shape [B, J, D]."""
+    """The gain g = σ² / (σ² + R), shape [B, J, D]."""
     return torch.sigmoid(torch.log1p(-rho) - log_r)
 
 
 def _log_rest(log_r: Tensor, rho: Tensor) -> Tensor:
-    """log(1 − g), which keeps its digits where g is nearly 0 or 1; shape [B, J, D]."""  # noqa: D403
+    """log(1 − g), which keeps its digits where g is nearly 0 or 1; shape [B, J, D]."""
     return functional.logsigmoid(log_r - torch.log1p(-rho))

@@ -1,16 +1,16 @@
 """VICReg: views agree (invariance), no dimension dies (variance), no two say the same (covariance).
 
-For views Z_1..Z_J, each n × P with columns centred where C is concerned,
+Of each view's n × P projections Z, centred for C = ZᵀZ / (n − 1), and averaged over the pairs of views {i, j}:
 
-    invariance  s = mean over pairs i ≠ j, groups and dimensions of (Z_i − Z_j)²
-    variance    v = mean over views and dimensions of max(0, 1 − √(Var + ε)),   ε = 1e-4
-    covariance  c = mean over views of (1/P) Σ_{k≠l} C_kl²,                     C = ZᵀZ / (n − 1)
+    invariance  s = mean over groups and dimensions of (Z_i − Z_j)²
+    variance    v = mean over the two views and dimensions of max(0, 1 − √(Var + ε)),   ε = 1e-4
+    covariance  c = sum over the two views of (1/P) Σ_{k≠l} C_kl²
 
     loss = 25 s + 25 v + 1 c     at the paper's weights
 
-The authors' code, too, averages s over dimensions and v over the two views, but adds c over both: a weight of 2 on
-the average is their weight of 1. These are statistics of a batch, hence scalars; with several processes, of the
-batches of all. Tensors only.
+For two views this is what the authors run: the paper's equations leave a factor P in s and 2 in v to the weights.
+These are statistics of a batch, hence scalars; with several processes, pass the projections of all
+(`training.distributed.gather`). Tensors only.
 
 Source: Bardes, Ponce & LeCun, "VICReg", ICLR 2022, arXiv 2105.04906, eqs. 1–6.
 """
@@ -21,7 +21,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.distributed import gather
 from training.objectives.precision import at_least_float32
 
 __all__ = ["VicReg", "vicreg"]
@@ -50,7 +49,7 @@ def vicreg(projections: Tensor, invariance: float = 25, variance: float = 25, co
     """The VICReg loss of a batch, in float32 at least, autocast or not.
 
     Args:
-        projections: Outputs of the projection head, shape [B, J, P]; J at least 2, B over all processes at least 2.
+        projections: Outputs of the projection head, shape [B, J, P], B and J at least 2.
         invariance: Weight of s.
         variance: Weight of v.
         covariance: Weight of c.
@@ -59,7 +58,7 @@ def vicreg(projections: Tensor, invariance: float = 25, variance: float = 25, co
         ValueError: One view, or one group.
     """
     with torch.autocast(projections.device.type, enabled=False):
-        z = gather(at_least_float32(projections))
+        z = at_least_float32(projections)
         groups, views, dim = z.shape
         if groups < 2 or views < 2:
             raise ValueError(f"VICReg needs at least 2 groups of 2 views, found {groups} of {views}; raise them")
@@ -67,7 +66,7 @@ def vicreg(projections: Tensor, invariance: float = 25, variance: float = 25, co
         shortfall = functional.relu(1 - (z.var(0) + _EPSILON).sqrt()).mean()
         centred = z - z.mean(0)
         covariances = torch.einsum("njk,njl->jkl", centred, centred) / (groups - 1)
-        redundancy = covariances.masked_fill(torch.eye(dim, dtype=torch.bool, device=z.device), 0).square().sum()
-        redundancy = redundancy / (views * dim)
+        is_variance = torch.eye(dim, dtype=torch.bool, device=z.device)
+        redundancy = 2 * covariances.masked_fill(is_variance, 0).square().sum((1, 2)).mean() / dim
     loss = invariance * difference + variance * shortfall + covariance * redundancy
     return VicReg(difference, shortfall, redundancy, loss)
