@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from service.engine.manifest import EmbeddingSpec, FileSpec, GraphSpec, Manifest
 from service.engine.model import Model
 from service.engine.results import Embeddings
 from training.datasets.image_set import Source
+from training.generative import GenerativeModel
 from training.restore import TrainedRun, load_run
 from training.run_directory import RunDirectory, now
 
@@ -64,10 +66,11 @@ def export_run(
             f"expected a model name of lower-case letters, digits, '.', '_' and '-', found {target.name!r}"
         )
     trained = load_run(run, _CPU)
+    model = _generative(trained)
     version = _next_version(target)
     with _scratch_folder(target) as folder:
         progress("writing the graphs")
-        parity = _write_graphs(trained, source.test.images, folder)
+        parity = _write_graphs(model, source.test.images, folder)
         draft = _draft_manifest(run, trained, version=version, name=target.name, folder=folder, parity=parity)
         _write_manifest(folder, draft)
         progress("measuring with the code that serves")
@@ -79,8 +82,33 @@ def export_run(
     return Exported(path, manifest, parity)
 
 
-def _write_graphs(trained: TrainedRun, images: Pixels, folder: Path) -> Parity:
-    model = trained.model
+def _generative(trained: TrainedRun) -> GenerativeModel:
+    if isinstance(trained.model, GenerativeModel):
+        return trained.model
+    raise ValueError(
+        f"expected a run of a generative objective, found {trained.record.config.objective.name}: a bundle holds a "
+        "decoder and posterior variances, which it has not; train with --set objective.name=simvae"
+    )
+
+
+def _embedding_spec(model: GenerativeModel) -> EmbeddingSpec:
+    """The prior of the latent space; without one over groups of views there is no likelihood ratio, as if flat."""
+    prior = model.prior
+    if prior is None:
+        return EmbeddingSpec(dim=model.latent_dim, sigma2=1.0, tau2=None)
+    sigma2, tau2 = (_plain(value) for value in (prior.sigma2, prior.tau2))
+    return EmbeddingSpec(dim=model.latent_dim, sigma2=sigma2, tau2=tau2)
+
+
+def _plain(value: float | torch.Tensor | None) -> Any:
+    """A number, a tuple of numbers, or None."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    numbers = value.detach().tolist()
+    return tuple(numbers) if isinstance(numbers, list) else numbers
+
+
+def _write_graphs(model: GenerativeModel, images: Pixels, folder: Path) -> Parity:
     encoder, decoder = EncoderGraph(model).eval(), DecoderGraph(model).eval()
     example = np.array(images[:4])
     pixels = torch.from_numpy(np.resize(example, (4, *example.shape[1:])))
@@ -113,7 +141,7 @@ def _draft_manifest(
     parity: Parity,
 ) -> Manifest:
     """A valid manifest that lacks only what the bundle itself must be run for."""
-    record, prior = trained.record, trained.model.prior
+    record = trained.record
     encoder, decoder, golden = (
         FileSpec(file=file, sha256=file_sha256(folder / file))
         for file in ("encoder.onnx", "decoder.onnx", "golden.npz")
@@ -130,7 +158,7 @@ def _draft_manifest(
             command=record.command,
         ),
         input=record.input,
-        embedding=EmbeddingSpec(dim=trained.model.latent_dim, sigma2=prior.sigma2, tau2=prior.tau2),
+        embedding=_embedding_spec(_generative(trained)),
         typicality=TypicalitySpec(quantiles=(0.0, 1.0)),
         encoders=(GraphSpec(**dict(encoder), opset=OPSET, parity=parity.embedding),),
         decoder=GraphSpec(**dict(decoder), opset=OPSET, parity=parity.image),

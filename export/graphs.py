@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from training.generative import GenerativeModel
 from training.health import to_pixels
-from training.model import SimVae
 
 __all__ = ["OPSET", "DecoderGraph", "EncoderGraph", "write_graph"]
 
@@ -23,20 +23,19 @@ OPSET = 18
 class EncoderGraph(nn.Module):
     """Images uint8 [N, H, W, C] to posterior mean and log variance, float32 [N, D]."""
 
-    def __init__(self, model: SimVae) -> None:
+    def __init__(self, model: GenerativeModel) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Traced."""
-        posterior = self.model.encode(to_pixels(images))
-        return posterior.mean, posterior.log_var
+        return self.model.posterior(to_pixels(images))
 
 
 class DecoderGraph(nn.Module):
     """Latents float32 [N, D] to the mean image of p(x | z), rounded to uint8 [N, H, W, C]."""
 
-    def __init__(self, model: SimVae) -> None:
+    def __init__(self, model: GenerativeModel) -> None:
         super().__init__()
         self.model = model
 

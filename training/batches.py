@@ -13,7 +13,7 @@ from torch import Tensor
 
 from service.engine.images import Pixels
 
-__all__ = ["Fetch", "epoch_order", "fetcher", "generator_for", "images_per_step", "steps_per_epoch"]
+__all__ = ["Fetch", "epoch_order", "fetcher", "generator_for", "images_per_step", "share_of", "steps_per_epoch"]
 
 Fetch = Callable[[Tensor], Tensor]
 """Indices [B] (int64, CPU) to uint8 images [B, H, W, C] on the device."""
@@ -47,6 +47,26 @@ def images_per_step(images: int, batch: int) -> int:
         batch: The most images of a step.
     """
     return min(batch, max(images // _LEAST_STEPS, 1))
+
+
+def share_of(images: int, rank: int, processes: int) -> slice:
+    """The part of a batch that one of several processes takes; groups of views are never divided.
+
+    Args:
+        images: Of the batch.
+        rank: Of the process, from 0.
+        processes: How many there are.
+
+    Raises:
+        ValueError: They cannot have equal parts, without which the mean of their gradients is not the batch's.
+    """
+    if images % processes:
+        raise ValueError(
+            f"expected a batch that {processes} processes can share equally, found {images} images per step; set "
+            f"optimiser.batch to a multiple of views.count × {processes}, or use another number of processes"
+        )
+    size = images // processes
+    return slice(rank * size, (rank + 1) * size)
 
 
 def steps_per_epoch(images: int, batch: int) -> int:

@@ -14,13 +14,14 @@ from rich.console import Console
 from rich.text import Text
 
 from service.engine.images import InputSpec
+from training.build import make_fabric
 from training.checkpoint import CheckpointError, load_checkpoint
 from training.config import Config, ConfigError, load_preset, preset_names, with_overrides
 from training.datasets.image_set import DataError, Source
 from training.datasets.sources import SOURCES, open_source
 from training.observers import ConsoleObserver, TensorBoardObserver, stop_on_signals
 from training.run_directory import RunDirectory, RunError, RunRecord, code_version, now
-from training.trainer import DivergedError, make_fabric, train
+from training.trainer import DivergedError, train
 
 __all__ = ["main", "make_console", "open_images", "reported_errors"]
 
@@ -110,18 +111,22 @@ def train_command(
             run = RunDirectory(resume)
             record = run.record()
             fabric = make_fabric(device, record.config.optimiser.precision)
-            images = open_images(record, data_dir, cache_dir)
+            with fabric.rank_zero_first():
+                images = open_images(record, data_dir, cache_dir)
         else:
             if source is None or out is None:
                 raise ConfigError("expected a source and --out, or --resume; simvae-train --help shows examples")
             run = RunDirectory(out)
-            run.refuse_existing()
             shortcuts = [f"{key}={value}" for key, value in (("epochs", epochs), ("seed", seed)) if value is not None]
             config = with_overrides(load_preset(preset), [*(set_ or []), *shortcuts])
             fabric = make_fabric(device, config.optimiser.precision)
-            images = open_source(source, data_dir=data_dir, cache_dir=cache_dir, input_spec=_input_spec(config))
-            record = _record(source, images, preset, config)
-            run.create(record)
+            with fabric.rank_zero_first():  # of several processes one fetches, decodes and makes the run
+                if fabric.is_global_zero:
+                    run.refuse_existing()
+                images = open_source(source, data_dir=data_dir, cache_dir=cache_dir, input_spec=_input_spec(config))
+                record = _record(source, images, preset, config)
+                if fabric.is_global_zero:
+                    run.create(record)
         _train(run, record, images, fabric, console)
 
 

@@ -4,11 +4,12 @@ Everything that changes the result is here and is stored in the run's `config.js
 device computes is not: the same configuration must mean the same experiment everywhere.
 """
 
+import math
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 __all__ = [
@@ -27,6 +28,18 @@ __all__ = [
 _PRESETS = Path(__file__).parent / "presets"
 
 Share = Annotated[float, Field(ge=0, le=1)]
+
+ObjectiveName = Literal["simvae", "vae", "beta-vae", "cr-vae", "simclr", "vicreg"]
+
+_SETTINGS = {
+    "simvae": ("rho", "flat", "posterior", "likelihood", "sigma_x", "beta"),
+    "vae": ("likelihood", "sigma_x"),
+    "beta-vae": ("likelihood", "sigma_x", "beta"),
+    "cr-vae": ("likelihood", "sigma_x", "beta", "consistency"),
+    "simclr": ("temperature", "projection"),
+    "vicreg": ("invariance", "variance", "covariance", "projection"),
+}
+"""The settings that each objective has."""
 
 
 class ConfigError(ValueError):
@@ -103,24 +116,69 @@ class NetworkConfig(_Section):
     decoder_hidden: tuple[int, ...] = (500, 500, 2000)
 
 
+def _correlation(value: object) -> object:
+    if value in {"learned", "per-dimension"} or (isinstance(value, int | float) and 0 < value < 1):
+        return value
+    raise ValueError(f"expected a number between 0 and 1, learned or per-dimension, found {value!r}")
+
+
+def _deviation(value: object) -> object:
+    if value in {"learned", "optimal"} or (isinstance(value, int | float) and 0 < value < math.inf):
+        return value
+    raise ValueError(f"expected a positive number, learned or optimal, found {value!r}")
+
+
 class ObjectiveConfig(_Section):
-    """The bound that is maximised; see `training.objectives.simvae`.
+    """What is optimised, and its settings; a setting that the named objective does not have is refused.
 
     Attributes:
-        name: The objective.
-        rho: Prior correlation of two views of one image.
-        flat: Flat p(y) instead of the Gaussian one.
-        likelihood: `gaussian` with standard deviation `sigma_x` (in pixel units, 0 to 1), or `bernoulli`.
-        sigma_x: See `likelihood`.
-        beta: Weight of the KL.
+        name: `simvae`; the other generative ones, which treat every view alone: `vae`, `beta-vae`, and `cr-vae`,
+            which adds a penalty; and the discriminative ones, which have no decoder: `simclr`, `vicreg`.
+        rho: SimVAE: prior correlation of two views of one image, 0 to 1; or `learned`, one number for all latent
+            dimensions; or `per-dimension`.
+        flat: SimVAE: flat p(y) instead of the Gaussian one.
+        posterior: SimVAE: `independent`, every view encoded alone; or `structured`, conjugate to the prior.
+        likelihood: Generative: `gaussian`, or `bernoulli`, a density for binary images only.
+        sigma_x: Gaussian likelihood: its standard deviation in pixel units of 0 to 1; or `learned`, by gradient; or
+            `optimal`, the one that fits the batch best.
+        beta: SimVAE, β-VAE, CR-VAE: weight of the KL.
+        consistency: CR-VAE: weight λ of the KL between the posteriors of two views.
+        temperature: SimCLR.
+        invariance: VICReg: weight of its term; likewise `variance` and `covariance`.
+        variance: See `invariance`.
+        covariance: See `invariance`.
+        projection: Discriminative: sizes of the layers between the embedding and the loss, the output's last.
     """
 
-    name: Literal["simvae"] = "simvae"
-    rho: float = Field(0.87, gt=0, lt=1)
+    name: ObjectiveName = "simvae"
+    rho: Annotated[float | Literal["learned", "per-dimension"], PlainValidator(_correlation)] = 0.87
     flat: bool = False
+    posterior: Literal["independent", "structured"] = "independent"
     likelihood: Literal["gaussian", "bernoulli"] = "gaussian"
-    sigma_x: float = Field(0.1, gt=0)
+    sigma_x: Annotated[float | Literal["learned", "optimal"], PlainValidator(_deviation)] = 0.1
     beta: float = Field(1.0, gt=0)
+    consistency: float = Field(1e-3, ge=0)
+    temperature: float = Field(0.5, gt=0)
+    invariance: float = Field(25.0, ge=0)
+    variance: float = Field(25.0, ge=0)
+    covariance: float = Field(1.0, ge=0)
+    projection: tuple[Annotated[int, Field(ge=1)], ...] = (256, 128)
+
+    @property
+    def generative(self) -> bool:
+        """Whether the objective bounds the likelihood of pixels, and so has a decoder."""
+        return self.name not in {"simclr", "vicreg"}
+
+    @model_validator(mode="after")
+    def _check_settings(self) -> "ObjectiveConfig":
+        for key in sorted(self.model_fields_set - {"name", *_SETTINGS[self.name]}):
+            if getattr(self, key) != type(self).model_fields[key].default:
+                owners = ", ".join(name for name, keys in _SETTINGS.items() if key in keys)
+                raise ValueError(f"{self.name} has no setting {key}; it belongs to {owners}")
+        if self.flat and (isinstance(self.rho, str) or self.posterior == "structured"):
+            what = f"rho = {self.rho}" if isinstance(self.rho, str) else "posterior = structured"
+            raise ValueError(f"a flat p(y) is no density, so nothing can be learned of it; found {what}")
+        return self
 
 
 class OptimiserConfig(_Section):
@@ -156,8 +214,10 @@ class Config(_Section):
 
     @model_validator(mode="after")
     def _check_views(self) -> "Config":
-        if self.objective.flat and self.views.count == 1:
-            raise ValueError("objective.flat needs views.count of at least 2, found 1")
+        name = self.objective.name
+        if self.views.count == 1 and (self.objective.flat or name in {"cr-vae", "simclr", "vicreg"}):
+            what = "objective.flat" if self.objective.flat else f"objective.name = {name}"
+            raise ValueError(f"{what} needs views.count of at least 2, found 1")
         if self.optimiser.batch % self.views.count:
             raise ValueError(
                 f"optimiser.batch counts views and must be a multiple of views.count = {self.views.count}, "

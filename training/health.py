@@ -1,5 +1,6 @@
 """What is measured while a model trains: the bound and its parts, on training and held-out views. Needs no labels."""
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -7,51 +8,55 @@ from torch import Tensor
 
 from service.engine.images import Pixels
 from training.batches import generator_for
+from training.collapse import active_units, rank_me
 from training.config import Config
-from training.model import Pass, SimVae
-from training.objectives.simvae import Prior, virial_ratio
+from training.model import EmbeddingModel, Pass
 from training.views import make_views
 
-__all__ = ["active_units", "held_out_metrics", "held_out_passes", "step_metrics", "to_pixels"]
+__all__ = ["held_out_metrics", "held_out_passes", "step_metrics", "to_pixels"]
 
 _HELD_OUT_IMAGES = 2_000
-_ACTIVE_VARIANCE = 0.01
 
 
-def step_metrics(result: Pass, prior: Prior) -> dict[str, Tensor]:
+def step_metrics(result: Pass) -> dict[str, Tensor]:
     """Means over a batch, as scalars on the device: nats per view; squared error per pixel in [0, 1] units."""
-    values = {
-        "elbo": result.elbo.value.mean(),
-        "log_likelihood": result.elbo.log_likelihood.mean(),
-        "kl": result.elbo.kl.mean(),
-        "squared_error": result.squared_error.mean(),
-        "virial_ratio": virial_ratio(result.posterior.mean, result.posterior.log_var, prior),
-    }
-    return {name: value.detach() for name, value in values.items()}
+    values = {"loss": result.loss}
+    if result.elbo is not None and result.squared_error is not None:
+        values["elbo"] = result.elbo.value.mean()
+        values["log_likelihood"] = result.elbo.log_likelihood.mean()
+        values["kl"] = result.elbo.kl.mean()
+        values["squared_error"] = result.squared_error.mean()
+    return {name: value.detach() for name, value in {**values, **result.figures}.items()}
 
 
 @torch.no_grad()
-def held_out_metrics(model: SimVae, images: Pixels, config: Config, device: torch.device) -> dict[str, float]:
-    """The bound, the reconstruction error and the active units on images that were not trained on.
+def held_out_metrics(model: EmbeddingModel, images: Pixels, config: Config, device: torch.device) -> dict[str, float]:
+    """Everything of `step_metrics`, and how much of the latent space is in use, on images that were not trained on.
 
     Args:
-        model: On `device`.
+        model: On `device`, in evaluation mode.
         images: uint8 of shape [N, H, W, C]; at most the first 2,000 are used.
         config: The run's.
         device: Where to compute.
     """
     images = images[:_HELD_OUT_IMAGES]
-    passes = list(held_out_passes(model, images, config, device))
-    means = [model.encode(to_pixels(chunk)).mean for chunk in _chunks(images, config, device)]
+    passes = [
+        (step_metrics(result), len(result.posterior.mean)) for result in held_out_passes(model, images, config, device)
+    ]
+    means = torch.cat([model.encode(to_pixels(chunk)).mean for chunk in _chunks(images, config, device)])
+    weights = torch.tensor([float(count) for _, count in passes], device=device) / len(images)
+    metrics = {name: (torch.stack([row[name] for row, _ in passes]) @ weights).item() for name in passes[0][0]}
+    pixels = to_pixels(torch.from_numpy(images.copy()))
     return {
-        "held_out_elbo": torch.cat([result.elbo.value for result in passes]).mean().item(),
-        "held_out_squared_error": torch.cat([result.squared_error for result in passes]).mean().item(),
-        "active_units": float(active_units(torch.cat(means))),
+        **{f"held_out_{name}": value for name, value in metrics.items()},
+        "active_units": float(active_units(means)),
+        "rank_me": rank_me(means) if means.isfinite().all() else math.nan,
+        "mean_image_squared_error": pixels.var(0, correction=0).mean().item(),
     }
 
 
 @torch.no_grad()
-def held_out_passes(model: SimVae, images: Pixels, config: Config, device: torch.device) -> Iterator[Pass]:
+def held_out_passes(model: EmbeddingModel, images: Pixels, config: Config, device: torch.device) -> Iterator[Pass]:
     """Passes over views of images that were not trained on, as many views at once as a step of training has.
 
     The same views are drawn every time, so that a curve shows the model and not the draw.
@@ -64,24 +69,14 @@ def held_out_passes(model: SimVae, images: Pixels, config: Config, device: torch
     """
     generator = generator_for(device, config.seed, "held-out")
     for chunk in _chunks(images, config, device):
-        yield model(make_views(chunk, config.views, generator), generator)
+        views = make_views(chunk, config.views, generator)
+        yield model(views, model.draw_noise(len(chunk), config.views.count, generator))
 
 
 def _chunks(images: Pixels, config: Config, device: torch.device) -> Iterator[Tensor]:
     size = config.optimiser.batch // config.views.count
     for start in range(0, len(images), size):
         yield torch.from_numpy(images[start : start + size].copy()).to(device)
-
-
-def active_units(means: Tensor) -> int:
-    """How many latent dimensions carry information: those whose posterior mean varies by more than 0.01.
-
-    Args:
-        means: Posterior means of different images, shape [N, D].
-
-    Source: Burda, Grosse, Salakhutdinov, "Importance Weighted Autoencoders", arXiv 1509.00519, section 5.2.
-    """
-    return int((means.var(0, correction=0) > _ACTIVE_VARIANCE).sum())
 
 
 def to_pixels(images: Tensor) -> Tensor:

@@ -1,105 +1,105 @@
-"""The SimVAE as a torch module: q(z | x), p(x | z) and the bound of a batch of views.
+"""What every model is, whatever its objective: an encoder, and what one pass over a batch of views gives.
 
-It puts networks, likelihood and objective together and knows nothing of data, optimisers or files.
+The two kinds are `training.generative` and `training.discriminative`; they know nothing of data, optimisers or files.
 """
 
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from training.config import Config
-from training.likelihoods import bernoulli_log_prob, gaussian_log_prob
-from training.networks import Shape, make_decoder, make_encoder
-from training.objectives.simvae import Elbo, Prior, elbo
+from training.networks import Shape, make_encoder
+from training.objectives.simvae import Elbo
 
-__all__ = ["Pass", "Posterior", "SimVae"]
-
-_LOG_VAR_RANGE = (-20.0, 10.0)
-"""Where log posterior variances are held, so that a wild step cannot overflow; far outside what training reaches."""
+__all__ = ["EmbeddingModel", "Pass", "Posterior"]
 
 
 @dataclass  # not frozen, nor is Pass: Fabric rebuilds what a module's forward returns
 class Posterior:
-    """q(z | x) = N(mean, diag exp(log_var)); both float32, of shape [..., D]."""
+    """q(z | x) = N(mean, diag exp(log_var)); both at least float32, of shape [..., D].
+
+    A discriminative model gives a point: its `log_var` is None.
+    """
 
     mean: Tensor
-    log_var: Tensor
+    log_var: Tensor | None
 
 
 @dataclass
 class Pass:
-    """One pass over a batch of views.
+    """One pass over a batch of B groups of J views.
 
     Attributes:
-        elbo: The bound, per group.
-        posterior: Of every view, shape [B, J, D].
+        loss: What training minimises, the mean over groups; a scalar.
+        posterior: Of every view on its own, shape [B, J, D].
+        figures: Scalars worth following, by name; the same names in every pass of one model.
+        elbo: The bound, per group; None for a discriminative model, and so is `squared_error`.
         squared_error: Of the reconstructions, per pixel in [0, 1] units, per group, shape [B].
     """
 
-    elbo: Elbo
+    loss: Tensor
     posterior: Posterior
-    squared_error: Tensor
+    figures: dict[str, Tensor] = field(default_factory=dict)
+    elbo: Elbo | None = None
+    squared_error: Tensor | None = None
 
 
-class SimVae(nn.Module):
-    """Encoder, decoder and the bound that trains them.
+class EmbeddingModel(nn.Module, ABC):
+    """An encoder and the objective that trains it.
 
     Args:
         config: Network, objective.
         shape: Height, width and channels of an image.
+        outputs: Numbers per image that the encoder gives.
     """
 
-    def __init__(self, config: Config, shape: Shape) -> None:
+    def __init__(self, config: Config, shape: Shape, outputs: int) -> None:
         super().__init__()
         self.objective = config.objective
-        self.prior = Prior(config.objective.rho, config.objective.flat)
         self.shape = shape
         self.latent_dim = config.network.latent_dim
-        self.encoder = make_encoder(config.network, shape)
-        self.decoder = make_decoder(config.network, shape)
+        self.encoder = make_encoder(config.network, shape, outputs)
 
-    def forward(self, views: Tensor, generator: torch.Generator) -> Pass:
-        """Encodes every view alone, samples its latent, reconstructs it and bounds log p(x_1..x_J).
+    @abstractmethod
+    def forward(self, views: Tensor, noise: Tensor) -> Pass:
+        """One pass.
 
         Args:
             views: Pixels in [0, 1], shape [B, J, C, H, W].
-            generator: Source of the latent samples, on the views' device.
+            noise: What `draw_noise` gave for them.
         """
-        groups, count = views.shape[:2]
-        posterior = self.encode(views.flatten(0, 1))
-        noise = torch.randn(posterior.mean.shape, generator=generator, device=views.device, dtype=posterior.mean.dtype)
-        latents = posterior.mean + (0.5 * posterior.log_var).exp() * noise
-        logits = self.decoder(latents).to(posterior.mean.dtype).reshape(views.shape)
-        mean = posterior.mean.reshape(groups, count, -1)
-        log_var = posterior.log_var.reshape(groups, count, -1)
-        bound = elbo(self._log_likelihood(views, logits), mean, log_var, self.prior, self.objective.beta)
-        squared_error = (views - logits.detach().sigmoid()).square().mean((1, 2, 3, 4))
-        return Pass(bound, Posterior(mean, log_var), squared_error)
 
+    @abstractmethod
+    def draw_noise(self, groups: int, views: int, generator: torch.Generator) -> Tensor:
+        """The randomness of a pass.
+
+        Args:
+            groups: B.
+            views: J.
+            generator: Its source.
+
+        Returns:
+            Shape [B, ...], on the generator's device; a row belongs to a group, so that processes can share a batch.
+        """
+
+    @abstractmethod
     def encode(self, images: Tensor) -> Posterior:
         """The posterior of each image on its own.
 
         Args:
             images: Pixels in [0, 1], shape [N, C, H, W].
         """
-        outputs = self.encoder(images)
-        mean, log_var = (outputs if outputs.dtype == torch.float64 else outputs.float()).chunk(2, -1)
-        return Posterior(mean, log_var.clamp(*_LOG_VAR_RANGE))
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """The mean image of p(x | z), in [0, 1].
+    def features(self, images: Tensor) -> Tensor:
+        """The last hidden layer of the encoder, from which the embedding is a linear map.
 
         Args:
-            latents: Shape [N, D].
+            images: Pixels in [0, 1], shape [N, C, H, W].
 
         Returns:
-            Shape [N, C, H, W].
+            Shape [N, F].
         """
-        logits: Tensor = self.decoder(latents)
-        return logits.sigmoid()
-
-    def _log_likelihood(self, views: Tensor, logits: Tensor) -> Tensor:
-        if self.objective.likelihood == "bernoulli":
-            return bernoulli_log_prob(views, logits)
-        return gaussian_log_prob(views, logits.sigmoid(), self.objective.sigma_x**2)
+        backbone: Tensor = self.encoder[:-1](images)
+        return backbone if backbone.dtype == torch.float64 else backbone.float()

@@ -1,7 +1,6 @@
 """Encoders and decoders: the paper's MLP and a small convolutional pair for 28 to 128 pixels, grey or RGB.
 
-They map tensors to tensors and know nothing of objectives. An encoder gives 2D numbers per image (mean and log
-variance), a decoder gives logits of pixels.
+They map tensors to tensors and know nothing of objectives. A decoder gives logits of pixels.
 """
 
 import itertools
@@ -20,15 +19,15 @@ _HIDDEN = 256
 Shape = tuple[int, int, int]
 
 
-def make_encoder(config: NetworkConfig, shape: Shape) -> nn.Module:
-    """Builds the network from [N, C, H, W] pixels in [0, 1] to [N, 2 · latent_dim].
+def make_encoder(config: NetworkConfig, shape: Shape, outputs: int) -> nn.Sequential:
+    """Builds the network from [N, C, H, W] pixels in [0, 1] to [N, outputs]; its last layer is linear.
 
     Args:
         config: Kind and sizes.
         shape: Height, width and channels of an image.
+        outputs: Numbers per image.
     """
     height, width, channels = shape
-    outputs = 2 * config.latent_dim
     if config.encoder == "mlp":
         return nn.Sequential(nn.Flatten(), *_dense(height * width * channels, *config.hidden, outputs))
     widths = _stage_widths(config.width, shape)

@@ -13,6 +13,16 @@ from torch.utils.tensorboard import SummaryWriter
 __all__ = ["ConsoleObserver", "TensorBoardObserver", "stage_bar", "stop_on_signals"]
 
 
+_FIGURES = {
+    "elbo": ("ELBO", "9.2f"),
+    "loss": ("loss", "9.4f"),
+    "held_out_elbo": ("held out", "9.2f"),
+    "held_out_loss": ("held out", "9.4f"),
+    "held_out_squared_error": ("error", ".4f"),
+    "active_units": ("active units", ".0f"),
+}
+
+
 class ConsoleObserver:
     """A progress bar over steps, and a line of figures after every epoch; use as a context manager.
 
@@ -31,6 +41,7 @@ class ConsoleObserver:
             console=console,
         )
         self._task = self._progress.add_task("training", total=None)
+        self._warned: set[str] = set()
 
     def __enter__(self) -> "ConsoleObserver":
         self._progress.start()
@@ -43,14 +54,17 @@ class ConsoleObserver:
         """Moves the bar."""
         self._progress.update(self._task, completed=step, total=total)
 
-    def epoch(self, row: dict[str, float]) -> None:
-        """Prints the figures that say how the run goes."""
-        self._progress.console.print(
-            f"epoch {row['epoch']:>4.0f}  ELBO {row['elbo']:9.2f} nats/view; held out {row['held_out_elbo']:9.2f}, "
-            f"error {row['held_out_squared_error']:.4f}, {row['active_units']:.0f} units",
-            highlight=False,
-            soft_wrap=True,
-        )
+    def epoch(self, row: dict[str, float], warnings: list[str]) -> None:
+        """Prints the figures that say how the run goes, and each new kind of trouble once."""
+        figures = ", ".join(f"{label} {row[name]:{form}}" for name, (label, form) in _FIGURES.items() if name in row)
+        self._print(f"epoch {row['epoch']:>4.0f}  {figures}")
+        for warning in warnings:
+            if warning not in self._warned:
+                self._print(f"warning: {warning}")
+        self._warned.update(warnings)
+
+    def _print(self, line: str) -> None:
+        self._progress.console.print(line, highlight=False, soft_wrap=True)
 
 
 class TensorBoardObserver:
@@ -73,7 +87,7 @@ class TensorBoardObserver:
     def step(self, step: int, total: int) -> None:
         """Nothing: an epoch is fine enough."""
 
-    def epoch(self, row: dict[str, float]) -> None:
+    def epoch(self, row: dict[str, float], _warnings: list[str]) -> None:
         """Adds one point to every curve."""
         for name, value in row.items():
             if name != "step":

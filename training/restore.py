@@ -1,19 +1,22 @@
 """From a run directory back to the trained model, for evaluation and export."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from service.engine.images import Pixels
+from training.build import build_model
 from training.checkpoint import load_checkpoint, load_weights
+from training.generative import GenerativeModel
 from training.health import to_pixels
-from training.model import SimVae
+from training.model import EmbeddingModel
 from training.run_directory import RunDirectory, RunRecord
-from training.trainer import build_model
 
-__all__ = ["TrainedRun", "decode_latents", "encode_images", "load_run"]
+__all__ = ["TrainedRun", "decode_latents", "encode_images", "feature_images", "load_run"]
 
 _CHUNK = 256
 """Images at once: the first and last maps of a convolutional network at 128 pixels then take a gigabyte, not four."""
@@ -24,7 +27,7 @@ class TrainedRun:
     """A run's record and its model with averaged weights, in evaluation mode."""
 
     record: RunRecord
-    model: SimVae
+    model: EmbeddingModel
     step: int
 
 
@@ -42,9 +45,8 @@ def load_run(run: RunDirectory, device: torch.device) -> TrainedRun:
     return TrainedRun(record, model.to(device).eval(), checkpoint.step)
 
 
-@torch.no_grad()
-def encode_images(model: SimVae, images: Pixels, device: torch.device) -> NDArray[np.float32]:
-    """Posterior means of clean images, in float32.
+def encode_images(model: EmbeddingModel, images: Pixels, device: torch.device) -> NDArray[np.float32]:
+    """Embeddings of clean images, in float32.
 
     Args:
         model: On `device`.
@@ -52,15 +54,18 @@ def encode_images(model: SimVae, images: Pixels, device: torch.device) -> NDArra
         device: Where to compute.
 
     Returns:
-        Shape [N, D].
+        Posterior means, shape [N, D].
     """
-    chunks = (torch.from_numpy(images[i : i + _CHUNK].copy()).to(device) for i in range(0, len(images), _CHUNK))
-    means = [model.encode(to_pixels(chunk)).mean.cpu().numpy() for chunk in chunks]
-    return np.concatenate(means) if means else np.empty((0, model.latent_dim), np.float32)
+    return _in_chunks(lambda pixels: model.encode(pixels).mean, images, device, model.latent_dim)
+
+
+def feature_images(model: EmbeddingModel, images: Pixels, device: torch.device) -> NDArray[np.float32]:
+    """The encoder's last hidden layer for clean images, in float32; arguments as of `encode_images`; shape [N, F]."""
+    return _in_chunks(model.features, images, device, 0)
 
 
 @torch.no_grad()
-def decode_latents(model: SimVae, latents: NDArray[np.float32], device: torch.device) -> NDArray[np.float32]:
+def decode_latents(model: GenerativeModel, latents: NDArray[np.float32], device: torch.device) -> NDArray[np.float32]:
     """The decoder's mean images.
 
     Args:
@@ -73,3 +78,12 @@ def decode_latents(model: SimVae, latents: NDArray[np.float32], device: torch.de
     """
     chunks = (torch.from_numpy(latents[i : i + _CHUNK]).to(device) for i in range(0, len(latents), _CHUNK))
     return np.concatenate([model.decode(chunk).permute(0, 2, 3, 1).cpu().numpy() for chunk in chunks])
+
+
+@torch.no_grad()
+def _in_chunks(
+    function: Callable[[Tensor], Tensor], images: Pixels, device: torch.device, size: int
+) -> NDArray[np.float32]:
+    chunks = (torch.from_numpy(images[i : i + _CHUNK].copy()).to(device) for i in range(0, len(images), _CHUNK))
+    rows = [function(to_pixels(chunk)).cpu().numpy() for chunk in chunks]
+    return np.concatenate(rows) if rows else np.empty((0, size), np.float32)

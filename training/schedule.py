@@ -1,10 +1,13 @@
-"""What changes from step to step by rule: the learning rate and how fast the averaged weights follow."""
+"""The optimiser's rules: what decays, the learning rate of a step, and how fast the averaged weights follow."""
 
 import math
+from typing import Any
+
+from torch import nn
 
 from training.config import OptimiserConfig
 
-__all__ = ["averaging_decay", "learning_rate"]
+__all__ = ["averaging_decay", "learning_rate", "parameter_groups"]
 
 
 def learning_rate(step: int, total: int, config: OptimiserConfig) -> float:
@@ -29,3 +32,17 @@ def averaging_decay(step: int, config: OptimiserConfig) -> float:
         config: The decay that is reached in the long run.
     """
     return min(config.ema_decay, (1 + step) / (10 + step))
+
+
+def parameter_groups(model: nn.Module, config: OptimiserConfig) -> list[dict[str, Any]]:
+    """The parameters for the optimiser: weights decay, biases, normalisations and learned variances do not.
+
+    Args:
+        model: Whose.
+        config: The weight decay.
+    """
+    parameters = list(model.parameters())
+    return [
+        {"params": [value for value in parameters if value.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [value for value in parameters if value.ndim < 2], "weight_decay": 0.0},
+    ]

@@ -15,20 +15,27 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from training.batches import epoch_order, fetcher, generator_for, images_per_step, steps_per_epoch
+from training.batches import epoch_order, fetcher, generator_for, images_per_step, share_of, steps_per_epoch
+from training.build import build_model
 from training.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
+from training.collapse import alarms
 from training.config import Config
 from training.datasets.image_set import Source
 from training.health import held_out_metrics, step_metrics
-from training.model import Pass, SimVae
+from training.model import EmbeddingModel, Pass
 from training.run_directory import RunDirectory
-from training.schedule import averaging_decay, learning_rate
-from training.views import make_views
+from training.schedule import averaging_decay, learning_rate, parameter_groups
+from training.views import apply_views, draw_views
 
-__all__ = ["DivergedError", "Observer", "build_model", "make_fabric", "train"]
+__all__ = ["DivergedError", "Observer", "train"]
 
 _CHECK_EVERY = 25
 """Steps between looks at whether the loss is finite; on a GPU every look waits for the device."""
+_QUIET = 0.1
+"""The share of a run in which nothing is called wrong yet."""
+
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 class DivergedError(Exception):
@@ -41,39 +48,8 @@ class Observer(Protocol):
     def step(self, step: int, total: int) -> None:
         """Hears of every optimiser step."""
 
-    def epoch(self, row: dict[str, float]) -> None:
-        """Hears of every line of metrics, after it was written."""
-
-
-def make_fabric(device: str, precision: str) -> Fabric:
-    """Sets up device and precision.
-
-    Args:
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        precision: As Fabric names it.
-
-    Raises:
-        ValueError: Not such a device, or a GPU was demanded and there is none.
-    """
-    kind, _, index = device.partition(":")
-    if kind not in {"auto", "cpu", "cuda"} or (index and not index.isdecimal()):
-        raise ValueError(f"expected a device of auto, cpu, cuda or cuda:N, found {device!r}")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"expected a GPU for device {device!r}, found none that torch can use; choose cpu")
-    return Fabric(accelerator=kind, devices=[int(index)] if index else 1, precision=precision)  # type: ignore[arg-type]
-
-
-def build_model(config: Config, shape: tuple[int, int, int]) -> SimVae:
-    """A model whose first weights depend on the seed alone; torch's global generator is left as it was.
-
-    Args:
-        config: The run's.
-        shape: Height, width and channels of an image.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(generator_for(torch.device("cpu"), config.seed, "weights").initial_seed())
-        model = SimVae(config, shape)
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]  # missing in torch's stubs
+    def epoch(self, row: dict[str, float], warnings: list[str]) -> None:
+        """Hears of every line of metrics, after it was written, and of what is wrong with the run by then."""
 
 
 def train(
@@ -106,17 +82,18 @@ def train(
     trainer = _Trainer(run, config, source, fabric)
     while trainer.step < trainer.total:
         epoch, done = divmod(trainer.step, trainer.steps)
+        stopping = False
         for indices in epoch_order(len(source.train), trainer.batch, config.seed, epoch)[done:]:
             trainer.optimise(indices)
             for observer in observers:
                 observer.step(trainer.step, trainer.total)
-            if stop():
+            if stopping := trainer.agree(stop()):
                 break
         if trainer.step % trainer.steps == 0:
-            row = trainer.finish_epoch()
+            row, warnings = trainer.finish_epoch()
             for observer in observers:
-                observer.epoch(row)
-        if stop():
+                observer.epoch(row, warnings)
+        if stopping:
             trainer.save()
             break
     return trainer.step == trainer.total
@@ -128,13 +105,15 @@ class _Trainer:
     def __init__(self, run: RunDirectory, config: Config, source: Source, fabric: Fabric) -> None:
         self.run, self.config, self.source, self.fabric = run, config, source, fabric
         self.batch = images_per_step(len(source.train), config.optimiser.batch // config.views.count)
+        self.part = share_of(self.batch, fabric.global_rank, fabric.world_size)
         self.steps = steps_per_epoch(len(source.train), self.batch)
         self.total = config.epochs * self.steps
         self.fetch = fetcher(source.train.images, fabric.device)
         self.model = build_model(config, source.input.shape)
-        optimiser = torch.optim.AdamW(self.model.parameters(), weight_decay=config.optimiser.weight_decay, fused=True)
+        optimiser = torch.optim.AdamW(parameter_groups(self.model, config.optimiser), fused=True)
         self.module, self.optimiser = fabric.setup(self.model, optimiser)
-        self.average = AveragedModel(self.model, avg_fn=self._average)
+        self.average = AveragedModel(self.model, multi_avg_fn=self._average)
+        self.averaged().eval()
         self.step = 0
         self.elapsed_s, self.resumed_at = 0.0, time.perf_counter()
         self.sums: dict[str, Tensor] = {}
@@ -143,32 +122,48 @@ class _Trainer:
             self.restore(load_checkpoint(run.checkpoint))
 
     def optimise(self, indices: Tensor) -> None:
-        """One step on one batch of images."""
-        generator = generator_for(self.fabric.device, self.config.seed, "step", self.step)
-        views = make_views(self.fetch(indices), self.config.views, generator)
-        self.optimiser.param_groups[0]["lr"] = learning_rate(self.step, self.total, self.config.optimiser)
-        result: Pass = self.module(views, generator)
-        loss = -result.elbo.objective.mean()
+        """One step on one batch of images, of which this process takes its part.
+
+        Every process draws for the whole batch, so that the draws do not depend on how many processes there are.
+        """
+        config, (height, width, _) = self.config, self.source.input.shape
+        count = config.views.count
+        generator = generator_for(self.fabric.device, config.seed, "step", self.step)
+        parameters = draw_views(len(indices) * count, width / height, config.views, generator)
+        noise = self.model.draw_noise(len(indices), count, generator)[self.part]
+        images = self.fetch(indices[self.part])
+        own = slice(self.part.start * count, self.part.stop * count)
+        views = apply_views(images, parameters[own])
+        views = views.reshape(len(images), count, *views.shape[1:])
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(self.step, self.total, config.optimiser)
+        result: Pass = self.module(views, noise)
         self.optimiser.zero_grad(set_to_none=True)
-        self.fabric.backward(loss)
+        self.fabric.backward(result.loss)
         self.optimiser.step()
         self.step += 1
         self.average.update_parameters(self.model)
-        for name, value in step_metrics(result, self.model.prior).items():
+        metrics = step_metrics(result)
+        for name, value in metrics.items():
             self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value
-        self.unchecked.append(torch.stack((loss, result.elbo.log_likelihood.mean(), result.elbo.kl.mean())).detach())
+        self.unchecked.append(torch.stack([metrics[name] for name in self.watched(metrics)]))
         if len(self.unchecked) == _CHECK_EVERY:
             self.check_finite()
 
-    def finish_epoch(self) -> dict[str, float]:
+    def finish_epoch(self) -> tuple[dict[str, float], list[str]]:
         """Measures on held-out images, then writes metrics and checkpoint, in the order that loses no line.
 
         A run that ends between the two resumes from the earlier checkpoint and forgets the line.
+
+        Returns:
+            The line, and sentences on what is wrong with the run.
         """
         self.check_finite()
         outside = held_out_metrics(self.averaged(), self.source.test.images, self.config, self.fabric.device)
-        if not math.isfinite(outside["held_out_elbo"]):  # the last step threw the weights; its loss was from before it
-            raise DivergedError(self._divergence(self.step, "The held-out bound", outside["held_out_elbo"]))
+        if not math.isfinite(outside["held_out_loss"]):  # the last step threw the weights; its loss was from before it
+            raise DivergedError(self._divergence(self.step, "The held-out loss", outside["held_out_loss"]))
+        warnings = alarms({**outside, "latent_dim": self.model.latent_dim}) if self.warmed_up() else []
+        self.average_sums()
         row = {
             "epoch": self.step // self.steps,
             "step": self.step,
@@ -177,23 +172,47 @@ class _Trainer:
             "learning_rate": self.optimiser.param_groups[0]["lr"],
             **{name: value.item() / self.steps for name, value in self.sums.items()},
             **outside,
+            "alarms": float(len(warnings)),
         }
         self.sums = {}
-        self.run.append_metrics(row)
+        if self.fabric.is_global_zero:
+            self.run.append_metrics(row)
         self.save()
-        return row
+        return row, warnings
+
+    def warmed_up(self) -> bool:
+        """Whether enough is trained for a warning to mean something."""
+        return self.step > max(self.config.optimiser.warm_up, _QUIET) * self.total
+
+    def watched(self, metrics: dict[str, Tensor]) -> list[str]:
+        """The metrics that tell which part of the loss broke, the loss first."""
+        return [name for name in ("loss", "log_likelihood", "kl") if name in metrics]
+
+    def agree(self, stop: bool) -> bool:
+        """What the first process says, for all: they must stop at the same step."""
+        return bool(self.fabric.broadcast(stop)) if self.fabric.world_size > 1 else stop
+
+    def average_sums(self) -> None:
+        """Gives every process the metrics of the whole batches."""
+        self.sums = {name: self.mean_over_processes(value) for name, value in self.sums.items()}
+
+    def mean_over_processes(self, value: Tensor) -> Tensor:
+        """The same mean in every process, not a number if it is none in one of them."""
+        if self.fabric.world_size == 1:
+            return value
+        return cast("Tensor", self.fabric.all_reduce(value, reduce_op="mean"))
 
     def check_finite(self) -> None:
         """Raises DivergedError if a loss since the last look was infinite or not a number."""
         if not self.unchecked:
             return
-        values = torch.stack(self.unchecked).cpu()
+        values = self.mean_over_processes(torch.stack(self.unchecked)).cpu()
         bad = (~values.isfinite().all(1)).nonzero()
         if len(bad):
             first = int(bad[0])
-            loss, log_likelihood, kl = values[first].tolist()
-            kinds = {"reconstruction": log_likelihood, "KL": kl}
-            broken = " and ".join(f"the {name}" for name, value in kinds.items() if not math.isfinite(value))
+            loss, *terms = values[first].tolist()
+            kinds = zip(("reconstruction", "KL"), terms, strict=False)
+            broken = " and ".join(f"the {name}" for name, value in kinds if not math.isfinite(value))
             step = self.step - len(values) + first + 1
             raise DivergedError(self._divergence(step, f"The loss, through {broken or 'its sum'},", loss))
         self.unchecked = []
@@ -201,6 +220,9 @@ class _Trainer:
     def save(self) -> None:
         """Writes the checkpoint, if all it was made from is finite."""
         self.check_finite()
+        self.average_sums()
+        if not self.fabric.is_global_zero:
+            return
         checkpoint = Checkpoint(
             step=self.step,
             model=self.model.state_dict(),
@@ -219,18 +241,19 @@ class _Trainer:
         self.optimiser.load_state_dict(checkpoint.optimiser)
         self.step, self.elapsed_s = checkpoint.step, checkpoint.elapsed_s
         self.sums = {name: value.to(self.fabric.device) for name, value in checkpoint.sums.items()}
-        self.run.forget_metrics_after(checkpoint.step)
+        if self.fabric.is_global_zero:
+            self.run.forget_metrics_after(checkpoint.step)
 
-    def averaged(self) -> SimVae:
+    def averaged(self) -> EmbeddingModel:
         """The model with averaged weights."""
-        return cast("SimVae", self.average.module)
+        return cast("EmbeddingModel", self.average.module)
 
     def elapsed(self) -> float:
         """Seconds trained, over all sittings."""
         return self.elapsed_s + time.perf_counter() - self.resumed_at
 
-    def _average(self, averaged: Tensor, current: Tensor, _count: Tensor | int) -> Tensor:
-        return averaged.lerp(current, 1 - averaging_decay(self.step, self.config.optimiser))
+    def _average(self, averaged: Tensors, current: Tensors, _count: Tensor | int) -> None:
+        torch._foreach_lerp_(averaged, current, 1 - averaging_decay(self.step, self.config.optimiser))
 
     def _divergence(self, step: int, what: str, value: float) -> str:
         config, rate = self.config.optimiser, learning_rate(step - 1, self.total, self.config.optimiser)

@@ -6,6 +6,7 @@ there is no loop over images. All randomness comes from the generator that is pa
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,7 +54,7 @@ class ViewParameters:
 
     def __getitem__(self, part: slice) -> "ViewParameters":
         """Those of some of the views."""
-        tensors = {name: value[part] for name, value in vars(self).items() if isinstance(value, Tensor)}
+        tensors: dict[str, Any] = {name: value[part] for name, value in vars(self).items() if isinstance(value, Tensor)}
         return replace(self, **tensors)
 
     def __len__(self) -> int:

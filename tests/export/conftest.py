@@ -9,7 +9,8 @@ from training.config import load_preset, with_overrides
 from training.datasets.image_set import Source
 from training.datasets.sources import open_source
 from training.run_directory import RunDirectory, RunRecord, code_version, now
-from training.trainer import make_fabric, train
+from training.build import make_fabric
+from training.trainer import train
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,8 @@ from training.config import load_preset, with_overrides
 from training.datasets.image_set import ImageSet, Source
 from training.restore import load_run
 from training.run_directory import RunDirectory, RunRecord, now
-from training.trainer import make_fabric, train
+from training.build import make_fabric
+from training.trainer import train
 
 CPU = torch.device("cpu")
 

@@ -6,7 +6,7 @@ from training.config import ConfigError, load_preset, preset_names, with_overrid
 
 
 def test_every_preset_is_valid() -> None:
-    assert preset_names() == ["demo", "fashion", "folder", "tiny"]
+    assert preset_names() == ["demo", "fashion", "folder", "paper", "tiny"]
     for name in preset_names():
         with_overrides(load_preset(name), [])
 
@@ -29,7 +29,7 @@ def test_overrides_leave_the_preset_as_it_was() -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("objective.rho=1.5", r"objective\.rho.*less than 1.*found 1\.5"),
+        ("objective.rho=1.5", r"objective\.rho: expected a number between 0 and 1.*found 1\.5"),
         ("objective.roh=0.5", r"objective\.roh.*not permitted"),
         ("epochs=0", r"epochs.*greater than or equal to 1"),
         ("epochs", r"expected key=value.*found 'epochs'"),
@@ -54,6 +54,23 @@ def test_a_flat_prior_needs_two_views() -> None:
         with_overrides(load_preset("tiny"), ["objective.flat=true", "views.count=1"])
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["objective.temperature=0.1"], "simvae has no setting temperature; it belongs to simclr"),
+        (["objective.name=vae", "objective.beta=4"], "vae has no setting beta; it belongs to simvae, beta-vae, cr-vae"),
+        (["objective.name=vicreg", "objective.sigma_x=learned"], "vicreg has no setting sigma_x"),
+        (["objective.flat=true", "objective.rho=learned"], "flat.*found rho = learned"),
+        (["objective.flat=true", "objective.posterior=structured"], "flat.*found posterior = structured"),
+        (["objective.name=simclr", "views.count=1"], "simclr needs views.count of at least 2, found 1"),
+        (["objective.sigma_x=0"], r"objective\.sigma_x: expected a positive number, learned or optimal, found 0"),
+    ],
+)
+def test_an_objective_is_told_only_what_it_can_use(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        with_overrides(load_preset("tiny"), overrides)
+
+
 def test_an_unknown_preset_lists_those_there_are() -> None:
-    with pytest.raises(ConfigError, match="demo, fashion, folder, tiny"):
+    with pytest.raises(ConfigError, match="demo, fashion, folder, paper, tiny"):
         load_preset("tinny")

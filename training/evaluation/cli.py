@@ -13,7 +13,7 @@ from training.observers import stage_bar
 from training.report.pictures import plot_curves, plot_reconstructions, plot_samples
 from training.restore import load_run
 from training.run_directory import RunDirectory, write_json
-from training.trainer import make_fabric
+from training.build import make_fabric
 
 __all__ = ["main"]
 

@@ -20,7 +20,8 @@ from training.objectives.simvae import Prior
 from training.report.pictures import plot_curves, plot_reconstructions, plot_samples
 from training.restore import TrainedRun, decode_latents, encode_images, load_run
 from training.run_directory import RunDirectory, RunRecord, code_version, now
-from training.trainer import make_fabric, train
+from training.build import make_fabric
+from training.trainer import train
 
 CPU = torch.device("cpu")
 

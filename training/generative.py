@@ -1,0 +1,204 @@
+"""Models that bound the likelihood of pixels: SimVAE, and the VAE, β-VAE and CR-VAE it is compared with.
+
+They share encoder, decoder and likelihood, and differ in the prior of a group's latents and in what is added to it.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from training.config import Config
+from training.likelihoods import bernoulli_log_prob, gaussian_log_prob, optimal_variance
+from training.model import EmbeddingModel, Pass, Posterior
+from training.networks import Shape, make_decoder
+from training.objectives import structured
+from training.objectives.cr_vae import consistency
+from training.objectives.prior import Prior
+from training.objectives.simvae import Elbo, kl_divergence, virial_ratio
+from training.objectives.vae import kl_to_standard_normal
+
+__all__ = ["GenerativeModel"]
+
+_LOG_VAR_RANGE = (-20.0, 10.0)
+"""Where log posterior variances are held, so that a wild step cannot overflow; far outside what training reaches."""
+_RHO_RANGE = (0.01, 0.999)
+"""Where a learned correlation is held: at 0 and 1 the prior is no density."""
+_START_RHO, _START_SIGMA_X = 0.87, 0.1
+_KEPT = 0.99
+"""The share of the pixel variance seen so far that one batch leaves, when the variance is the optimal one."""
+
+
+@dataclass(frozen=True)
+class Inference:
+    """What is inferred from a batch of groups.
+
+    Attributes:
+        mean: Of the posterior of every view, shape [B, J, D].
+        log_var: Its log variance, likewise.
+        latents: A sample of the group's latents, likewise.
+        kl: Of the group's posterior to its prior, in nats per group, shape [B].
+    """
+
+    mean: Tensor
+    log_var: Tensor
+    latents: Tensor
+    kl: Tensor
+
+
+class GenerativeModel(EmbeddingModel):
+    """Encoder, decoder, prior and likelihood.
+
+    Args:
+        config: Network, objective.
+        shape: Height, width and channels of an image.
+    """
+
+    batch_variance: Tensor
+
+    def __init__(self, config: Config, shape: Shape) -> None:
+        super().__init__(config, shape, outputs=2 * config.network.latent_dim)
+        self.decoder = make_decoder(config.network, shape)
+        if isinstance(self.objective.rho, str):
+            low, high = _RHO_RANGE
+            start = (_START_RHO - low) / (high - low)
+            size = () if self.objective.rho == "learned" else (self.latent_dim,)
+            self.rho_logit = nn.Parameter(torch.full(size, math.log(start / (1 - start))))
+        if self.objective.sigma_x == "learned":
+            self.log_sigma_x = nn.Parameter(torch.tensor(math.log(_START_SIGMA_X)))
+        if self.objective.sigma_x == "optimal":
+            self.register_buffer("batch_variance", torch.tensor(_START_SIGMA_X**2))
+
+    @property
+    def prior(self) -> Prior | None:
+        """The prior of a group of views; None for the objectives that treat every view alone."""
+        if self.objective.name != "simvae":
+            return None
+        if not isinstance(self.objective.rho, str):
+            return Prior(self.objective.rho, self.objective.flat)
+        low, high = _RHO_RANGE
+        return Prior(low + (high - low) * self.rho_logit.sigmoid())
+
+    @property
+    def pixel_variance(self) -> float | Tensor:
+        """σ_x² of the Gaussian likelihood, in squared pixel units; where it is learned, as it stands."""
+        if self.objective.sigma_x == "learned":
+            return (2 * self.log_sigma_x).exp()
+        if self.objective.sigma_x == "optimal":
+            return self.batch_variance
+        return float(self.objective.sigma_x) ** 2
+
+    def draw_noise(self, groups: int, views: int, generator: torch.Generator) -> Tensor:
+        """Standard normal; shape [B, J, D], or [B, J + 1, D] for a structured posterior, whose content is drawn too."""
+        rows = views + (self.objective.posterior == "structured")
+        return torch.randn(groups, rows, self.latent_dim, generator=generator, device=generator.device)
+
+    def forward(self, views: Tensor, noise: Tensor) -> Pass:
+        """Encodes the views, samples their latents, reconstructs them and bounds log p(x_1..x_J).
+
+        Args:
+            views: Pixels in [0, 1], shape [B, J, C, H, W].
+            noise: From `draw_noise`.
+        """
+        inferred = self.infer(views, noise)
+        logits = self._logits(views, inferred.latents)
+        pixels = logits.sigmoid()
+        if self.objective.sigma_x == "optimal" and self.training:
+            self.batch_variance.lerp_(optimal_variance(views, pixels).to(self.batch_variance.dtype), 1 - _KEPT)
+        bound = Elbo(
+            self._log_likelihood(views, logits, pixels).mean(1), inferred.kl / views.shape[1], self.objective.beta
+        )
+        loss = -bound.objective.mean()
+        if self.objective.name == "cr-vae":
+            apart = consistency(inferred.mean, inferred.log_var) / views.shape[1]
+            loss = loss + self.objective.consistency * apart.mean()
+        squared_error = (views - pixels.detach()).square().mean((1, 2, 3, 4))
+        posterior = Posterior(inferred.mean, inferred.log_var)
+        return Pass(loss, posterior, self._figures(inferred), bound, squared_error)
+
+    def infer(self, views: Tensor, noise: Tensor) -> Inference:
+        """The posterior of each group, drawn from.
+
+        Args:
+            views: Pixels in [0, 1], shape [B, J, C, H, W].
+            noise: From `draw_noise`.
+        """
+        groups, count = views.shape[:2]
+        outputs = self._outputs(views.flatten(0, 1)).reshape(groups, count, -1)
+        mean, log_var = outputs.chunk(2, -1)
+        prior = self.prior
+        if prior is not None and self.objective.posterior == "structured":
+            latents = structured.sample(mean, log_var, prior, noise)
+            return Inference(*structured.marginals(mean, log_var, prior), latents, structured.kl(mean, log_var, prior))
+        latents = mean + (0.5 * log_var).exp() * noise
+        kl = kl_to_standard_normal(mean, log_var) if prior is None else kl_divergence(mean, log_var, prior)
+        return Inference(mean, log_var, latents, kl)
+
+    def encode(self, images: Tensor) -> Posterior:
+        """The posterior of each image on its own.
+
+        Args:
+            images: Pixels in [0, 1], shape [N, C, H, W].
+        """
+        return Posterior(*self.posterior(images))
+
+    def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of each image's posterior, shape [N, D] each; images as in `encode`."""
+        mean, log_var = self._outputs(images).chunk(2, -1)
+        return structured.single(mean, log_var) if self.objective.posterior == "structured" else (mean, log_var)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """The mean image of p(x | z), in [0, 1].
+
+        Args:
+            latents: Shape [N, D].
+
+        Returns:
+            Shape [N, C, H, W].
+        """
+        logits: Tensor = self.decoder(latents)
+        return logits.sigmoid()
+
+    def log_likelihood(self, views: Tensor, latents: Tensor) -> Tensor:
+        """Log p(x_j | z_j), in nats.
+
+        Args:
+            views: Pixels in [0, 1], shape [B, J, C, H, W].
+            latents: Shape [B, J, D].
+
+        Returns:
+            Shape [B, J].
+        """
+        logits = self._logits(views, latents)
+        return self._log_likelihood(views, logits, logits.sigmoid())
+
+    def _outputs(self, images: Tensor) -> Tensor:
+        """Means and held log variances, at least float32; shape [N, 2D]."""
+        outputs = self.encoder(images)
+        mean, log_var = (outputs if outputs.dtype == torch.float64 else outputs.float()).chunk(2, -1)
+        return torch.cat((mean, log_var.clamp(*_LOG_VAR_RANGE)), -1)
+
+    def _log_likelihood(self, views: Tensor, logits: Tensor, pixels: Tensor) -> Tensor:
+        if self.objective.likelihood == "bernoulli":
+            return bernoulli_log_prob(views, logits)
+        if self.objective.sigma_x == "optimal" and self.training:
+            return gaussian_log_prob(views, pixels, optimal_variance(views, pixels))
+        return gaussian_log_prob(views, pixels, self.pixel_variance)
+
+    def _logits(self, views: Tensor, latents: Tensor) -> Tensor:
+        """The decoder's output for latents [B, J, D], of the views' shape."""
+        logits: Tensor = self.decoder(latents.flatten(0, 1))
+        return logits.to(latents.dtype).reshape(views.shape)
+
+    def _figures(self, inferred: Inference) -> dict[str, Tensor]:
+        prior, mean, log_var = self.prior, inferred.mean, inferred.log_var
+        if prior is None:  # every view is a group of its own, whose prior is N(0, I) whatever ρ is
+            mean, log_var = (values.flatten(0, 1)[:, None] for values in (mean, log_var))
+            figures = {"virial_ratio": virial_ratio(mean, log_var, Prior())}
+        else:
+            figures = {"virial_ratio": virial_ratio(mean, log_var, prior)}
+            figures["rho"] = torch.as_tensor(prior.rho, device=mean.device).mean()
+        if self.objective.likelihood == "gaussian":
+            figures["sigma_x"] = torch.as_tensor(self.pixel_variance, device=mean.device).sqrt()
+        return {name: value.detach() for name, value in figures.items()}
