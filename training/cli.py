@@ -37,6 +37,8 @@ Examples:
   simvae-train ~/photos --preset folder --out runs/photos --set images.size=96 --set epochs=50
 
   simvae-train --resume runs/photos
+
+  torchrun --nproc-per-node 4 $(which simvae-train) ~/photos --out runs/photos    (four GPUs; same result)
 """
 
 
@@ -130,24 +132,32 @@ def train_command(
         _train(run, record, images, fabric, console)
 
 
-def _train(run: RunDirectory, record: RunRecord, images: Source, fabric: Fabric, console: Console) -> None:
+def _train(run: RunDirectory, record: RunRecord, images: Source, fabric: Fabric, errors: Console) -> None:
+    console = errors if fabric.is_global_zero else Console(quiet=True)  # of several processes one speaks
     shape = "×".join(map(str, images.input.shape))
     labels = "unlabelled" if images.class_names is None else f"{len(images.class_names)} classes, for evaluation only"
     console.print(
         f"{len(images.train):,} images of {shape} to learn from, {len(images.test):,} held out, {labels}; "
-        f"{record.config.epochs} epochs on {fabric.device}."
+        f"{record.config.epochs} epochs on {_where(fabric)}."
     )
-    done = load_checkpoint(run.checkpoint).step if run.checkpoint.exists() else 0
-    with (
-        ConsoleObserver(console) as bar,
-        TensorBoardObserver(run.path / "tensorboard", done) as board,
-        stop_on_signals(console) as stop,
-    ):
-        finished = train(run, record.config, images, fabric=fabric, observers=(bar, board), stop=stop)
+    finished = _watched(run, record, images, fabric, console)
     if not finished:
         console.print(f"Saved. Go on with: simvae-train --resume {shlex.quote(str(run.path))}", soft_wrap=True)
         raise typer.Exit(130)
     console.print(f"Done. Next: simvae-evaluate {shlex.quote(str(run.path))}", soft_wrap=True)
+
+
+def _where(fabric: Fabric) -> str:
+    return str(fabric.device) if fabric.world_size == 1 else f"{fabric.world_size} processes with {fabric.device.type}"
+
+
+def _watched(run: RunDirectory, record: RunRecord, images: Source, fabric: Fabric, console: Console) -> bool:
+    with stop_on_signals(console) as stop:
+        if not fabric.is_global_zero:
+            return train(run, record.config, images, fabric=fabric, stop=stop)
+        done = load_checkpoint(run.checkpoint).step if run.checkpoint.exists() else 0
+        with ConsoleObserver(console) as bar, TensorBoardObserver(run.path / "tensorboard", done) as board:
+            return train(run, record.config, images, fabric=fabric, observers=(bar, board), stop=stop)
 
 
 def _input_spec(config: Config) -> InputSpec:
