@@ -25,7 +25,7 @@ from torch.nn import functional
 from training.objectives.precision import at_least_float32
 from training.objectives.prior import Prior
 
-__all__ = ["content", "kl", "log_density_ratio", "log_evidence", "marginals", "sample", "single"]
+__all__ = ["content", "kl", "log_density_ratio", "log_evidence", "marginals", "sample", "single", "virial_ratio"]
 
 
 def content(message: Tensor, log_r: Tensor, prior: Prior) -> tuple[Tensor, Tensor]:
@@ -112,6 +112,24 @@ def kl(message: Tensor, log_r: Tensor, prior: Prior) -> Tensor:
     distance = (message - mean[:, None]).square() + variance[:, None]
     of_views = gain.square() / (1 - rho) * distance - gain - _log_rest(log_r, rho)
     return 0.5 * (of_content.sum(-1) + of_views.sum((1, 2)))
+
+
+def virial_ratio(message: Tensor, log_r: Tensor, prior: Prior) -> Tensor:
+    """E_q[S/σ² + J‖z̄‖²/λ] / JD over the batch, as `simvae.virial_ratio`, with the correlations between views.
+
+    The energy of z alone is that of the pair, Σ_j (z_j − y)²/σ² + y²/τ², less the 1 per dimension that y adds.
+
+    Returns:
+        A scalar; 1 when the scale of the latents has converged.
+    """
+    message, log_r = at_least_float32(message), at_least_float32(log_r)
+    rho = _correlations(message, prior)
+    mean, variance = content(message, log_r, prior)
+    distance = (message - mean[:, None]).square() + variance[:, None]
+    gain = _gain(log_r, rho)
+    of_views = _log_rest(log_r, rho).exp() + gain.square() / (1 - rho) * distance
+    energy = of_views.sum(1) + (mean.square() + variance) / rho - 1
+    return energy.mean() / message.shape[1]
 
 
 def log_evidence(message: Tensor, log_r: Tensor, prior: Prior) -> Tensor:

@@ -9,6 +9,7 @@ from torch.distributions import MultivariateNormal, kl_divergence
 
 from training.objectives import structured
 from training.objectives.prior import Prior, log_prior
+from training.objectives.simvae import virial_ratio
 
 RHO = torch.tensor([0.1, 0.5, 0.87, 0.99], dtype=torch.float64)
 PRIORS = [Prior(0.87), Prior(RHO)]
@@ -82,6 +83,19 @@ def test_kl_evidence_and_density_ratio_are_those_of_the_dense_gaussians(views: i
     torch.testing.assert_close(structured.kl(message, log_r, prior), divergence, rtol=0, atol=1e-10)
     torch.testing.assert_close(structured.log_evidence(message, log_r, prior), evidence, rtol=0, atol=1e-10)
     torch.testing.assert_close(structured.log_density_ratio(z, message, log_r, prior), ratio, rtol=1e-12, atol=1e-10)
+
+
+def test_the_virial_ratio_counts_the_correlations_between_views(draw: Draw) -> None:
+    """E[zᵀ Σ⁻¹ z] / JD under the dense posterior, which its variances alone do not give."""
+    message, log_r = draw(views=3)
+    prior, energy = Prior(RHO), 0.0
+    for group, k, rho in each(message, prior):
+        p, joint = dense(message[group, :, k], log_r[group, :, k], rho)
+        second_moment = joint.covariance_matrix[1:, 1:] + joint.mean[1:].outer(joint.mean[1:])
+        energy += (p.precision_matrix @ second_moment).trace().item()
+    found = structured.virial_ratio(message, log_r, prior).item()
+    assert found == pytest.approx(energy / (3 * 3 * 4), abs=1e-10)
+    assert found != pytest.approx(virial_ratio(*structured.marginals(message, log_r, prior), prior).item(), rel=0.01)
 
 
 def test_the_mean_density_ratio_of_samples_is_minus_the_kl(draw: Draw, generator: torch.Generator) -> None:
