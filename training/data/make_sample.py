@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.datasets.fashion_mnist import CLASS_NAMES
 from training.datasets.idx import read_idx, write_idx
+from training.datasets.mnist import FASHION_MNIST
 
 __all__ = ["first_of_each_class", "main", "make_sample"]
 
@@ -19,7 +19,9 @@ PER_CLASS = {"train": 160, "t10k": 40}
 
 def first_of_each_class(labels: NDArray[np.uint8], count: int) -> NDArray[np.intp]:
     """The positions of the first `count` items of every class, ascending."""
-    return np.sort(np.concatenate([np.flatnonzero(labels == label)[:count] for label in range(len(CLASS_NAMES))]))
+    return np.sort(
+        np.concatenate([np.flatnonzero(labels == label)[:count] for label in range(len(FASHION_MNIST.class_names))])
+    )
 
 
 def make_sample(source: Path, target: Path) -> None:

@@ -10,7 +10,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,10 +21,10 @@ from numpy.lib.format import open_memmap
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from service.engine.images import DecodeLimits, ImageError, InputSpec, Pixels, decode_image
+from service.engine.images import DecodeLimits, ImageError, InputSpec, Pixels, decode_image, fit_pixels
 from training.datasets.image_set import DataError, Skipped
 
-__all__ = ["Decoded", "PixelCache", "SourceFile"]
+__all__ = ["CentreCrop", "Decoded", "PixelCache", "SourceFile"]
 
 _FORMAT = 1
 _LIMITS = DecodeLimits()
@@ -41,6 +41,15 @@ class SourceFile:
     path: str
     size_bytes: int
     mtime_ns: int
+
+
+@dataclass(frozen=True)
+class CentreCrop:
+    """A square in the middle of images that all have one size; all in pixels. Others are first brought to that size."""
+
+    image_height: int
+    image_width: int
+    side: int
 
 
 @dataclass(frozen=True)
@@ -73,12 +82,24 @@ class PixelCache:
         root: What the files' paths are relative to.
         files: What to decode, in the order the rows shall have.
         spec: What every image is brought to.
+        crop: If given, what is cut from every image before that.
+        read: Gives the bytes of a file by its path, raising OSError if it cannot; by default from the disk.
     """
 
-    def __init__(self, cache_dir: Path, root: Path, files: Sequence[SourceFile], spec: InputSpec) -> None:
-        self._root, self._files, self._spec = root, files, spec
+    def __init__(
+        self,
+        cache_dir: Path,
+        root: Path,
+        files: Sequence[SourceFile],
+        spec: InputSpec,
+        *,
+        crop: CentreCrop | None = None,
+        read: Callable[[str], bytes] | None = None,
+    ) -> None:
+        self._files, self._spec, self._crop = files, spec, crop
+        self._read = read or (lambda path: (root / path).read_bytes())
         self._row_bytes = math.prod(spec.shape)
-        self.path = cache_dir / _key(root, files, spec)
+        self.path = cache_dir / _key(root, files, spec, crop)
         self._array, self._state_file = self.path / "images.npy", self.path / "state.json"
 
     def load(self) -> Decoded:
@@ -159,16 +180,26 @@ class PixelCache:
         if file.size_bytes > most:
             return f"The file has {file.size_bytes:,} bytes; at most {most:,} are read."
         try:
-            return decode_image((self._root / file.path).read_bytes(), self._spec, _LIMITS)
+            content = self._read(file.path)
+            if self._crop is None:
+                return decode_image(content, self._spec, _LIMITS)
+            return _cropped(content, self._crop, self._spec)
         except ImageError as error:
             return str(error)
         except OSError as error:
             return f"The file cannot be read: {error.strerror or error}."
 
 
-def _key(root: Path, files: Sequence[SourceFile], spec: InputSpec) -> str:
+def _cropped(content: bytes, crop: CentreCrop, spec: InputSpec) -> Pixels:
+    whole = spec.model_copy(update={"height": crop.image_height, "width": crop.image_width})
+    top, left = (crop.image_height - crop.side) // 2, (crop.image_width - crop.side) // 2
+    square = decode_image(content, whole, _LIMITS)[top : top + crop.side, left : left + crop.side]
+    return fit_pixels(square, spec, _LIMITS)
+
+
+def _key(root: Path, files: Sequence[SourceFile], spec: InputSpec, crop: CentreCrop | None) -> str:
     """32 hexadecimal digits of everything the pixels depend on."""
-    digest = hashlib.sha256(f"{_FORMAT}\n{spec.model_dump_json()}\n{_LIMITS}\n".encode())
+    digest = hashlib.sha256(f"{_FORMAT}\n{spec.model_dump_json()}\n{_LIMITS}\n{crop or ''}".encode())
     digest.update(os.fsencode(root.resolve()))
     for file in files:
         digest.update(os.fsencode(f"{file.path}\0{file.size_bytes}\0{file.mtime_ns}\n"))

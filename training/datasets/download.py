@@ -1,4 +1,4 @@
-"""Fetches a file over HTTP(S) and keeps it only if its hash is the expected one. Knows no data sets."""
+"""Fetches a file over HTTP(S) and keeps it only if its checksum is the expected one. Knows no data sets."""
 
 import contextlib
 import hashlib
@@ -6,6 +6,7 @@ import http.client
 import os
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -13,35 +14,52 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from training.datasets.image_set import DataError
 
-__all__ = ["download"]
+__all__ = ["download", "download_from_any"]
 
 _CHUNK_BYTES = 1 << 16
 
 
-def download(url: str, path: Path, sha256: str, *, timeout_s: float = 30.0) -> None:
+def download_from_any(urls: Sequence[str], path: Path, checksum: str) -> None:
+    """Downloads a file from the first of its addresses that has it, as `download` does.
+
+    Raises:
+        DataError: None has it; the message says what was wrong with each.
+    """
+    failures = []
+    for url in urls:
+        try:
+            return download(url, path, checksum)
+        except DataError as error:
+            failures.append(str(error))
+    raise DataError(" ".join(failures))
+
+
+def download(url: str, path: Path, checksum: str, *, timeout_s: float = 30.0) -> None:
     """Downloads a file under a temporary name, checks it, and renames it; shows a progress bar on stderr.
 
     Args:
         url: Where the file is.
         path: Where it shall be; its folder is made.
-        sha256: The expected SHA-256 of the file as transferred, in hexadecimal.
+        checksum: What the file as transferred must have: an algorithm of hashlib, a colon, and hexadecimal digits.
+            Some authors publish only MD5. It tells damage, not malice, so readers trust no file for having it.
         timeout_s: How long the server may stay silent.
 
     Raises:
         DataError: The server cannot be reached or refuses, the connection breaks, the content is not the expected
             one, or it cannot be written. Nothing is left behind.
     """
+    algorithm, _, expected = checksum.partition(":")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")  # per process: two downloads cannot mix their bytes
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        found, received, announced = _fetch(url, part, timeout_s)
+        found, received, announced = _fetch(url, part, algorithm, timeout_s)
         if announced is not None and received < announced:
             raise DataError(
                 f"{url}: expected {announced:,} bytes, found {received:,}: the connection broke; try again."
             )
-        if found != sha256:
+        if found != expected:
             raise DataError(
-                f"{url}: expected sha256 {sha256}, found {found}; the file was changed or damaged on its way."
+                f"{url}: expected {algorithm} {expected}, found {found}; the file was changed or damaged on its way."
             )
         part.replace(path)
     except (OSError, http.client.HTTPException) as error:
@@ -52,9 +70,9 @@ def download(url: str, path: Path, sha256: str, *, timeout_s: float = 30.0) -> N
             part.unlink()
 
 
-def _fetch(url: str, path: Path, timeout_s: float) -> tuple[str, int, int | None]:
+def _fetch(url: str, path: Path, algorithm: str, timeout_s: float) -> tuple[str, int, int | None]:
     """The hash and number of bytes received, and how many the server had announced."""
-    digest = hashlib.sha256()
+    digest = hashlib.new(algorithm, usedforsecurity=False)
     received = 0
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with (

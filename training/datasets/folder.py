@@ -1,10 +1,8 @@
 """Any folder of images as a source: found, decoded once into a cache, split, and labelled if its folders are classes.
 
-Files are put in the order of a hash of their relative path. The test split is the head of that order, so it is the
-same every time, hardly moves when files are added, and both splits are slices of one memory-mapped array.
+Files are put in the order of a hash of their relative path, so both splits are slices of one memory-mapped array.
 """
 
-import hashlib
 import logging
 import os
 import stat
@@ -17,10 +15,10 @@ import numpy as np
 from service.engine.images import IMAGE_SUFFIXES, InputSpec
 from training.datasets.cache import PixelCache, SourceFile
 from training.datasets.image_set import DataError, ImageSet, Skipped, Source
+from training.datasets.split import count_held_out, rank
 
 __all__ = ["find_images", "open_folder"]
 
-_TEST_SHARE = 0.1
 _log = logging.getLogger(__name__)
 
 
@@ -44,7 +42,7 @@ def open_folder(root: Path, spec: InputSpec, cache_dir: Path) -> Source:
             f"{root}: expected images ({', '.join(sorted(IMAGE_SUFFIXES))}), found none"
             + (f" that can be read; {found.skipped[0].path}: {found.skipped[0].reason}" if found.skipped else ".")
         )
-    files = sorted(found.files, key=lambda file: _rank(file.path))
+    files = sorted(found.files, key=lambda file: rank(file.path))
     decoded = PixelCache(cache_dir, root, files, spec).load()
     skipped = (*found.skipped, *decoded.skipped)
     if len(decoded.paths) < 2:
@@ -53,10 +51,9 @@ def open_folder(root: Path, spec: InputSpec, cache_dir: Path) -> Source:
     class_names = _class_names(decoded.paths)
     labels = _labels(decoded.paths, class_names) if class_names else None
     _report(root, len(decoded.paths), class_names, skipped)
-    held_out = sum(_rank(path) < _TEST_SHARE for path in decoded.paths)
-    split = min(max(held_out, 1), len(decoded.paths) - 1)
+    split = count_held_out(map(rank, decoded.paths))
     whole = ImageSet(decoded.images, labels)
-    return Source(str(root), spec, _part(whole, slice(split, None)), _part(whole, slice(split)), class_names, skipped)
+    return Source(str(root), spec, whole.part(slice(split, None)), whole.part(slice(split)), class_names, skipped)
 
 
 @dataclass(frozen=True)
@@ -110,12 +107,6 @@ def _walk(root: Path, skipped: list[Skipped]) -> Iterator[Path]:
                 yield Path(folder, name)
 
 
-def _rank(path: str) -> float:
-    """A fixed pseudo-random number in [0, 1) for a relative path."""
-    digest = hashlib.sha256(os.fsencode(path)).digest()
-    return int.from_bytes(digest[:8]) / 2**64
-
-
 def _class_names(paths: list[str]) -> tuple[str, ...] | None:
     if any("/" not in path for path in paths):
         return None
@@ -126,10 +117,6 @@ def _class_names(paths: list[str]) -> tuple[str, ...] | None:
 def _labels(paths: list[str], class_names: tuple[str, ...]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     index = {name: number for number, name in enumerate(class_names)}
     return np.array([index[path.split("/", 1)[0]] for path in paths], np.int64)
-
-
-def _part(images: ImageSet, rows: slice) -> ImageSet:
-    return ImageSet(images.images[rows], None if images.labels is None else images.labels[rows])
 
 
 def _report(root: Path, count: int, class_names: tuple[str, ...] | None, skipped: tuple[Skipped, ...]) -> None:

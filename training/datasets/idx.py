@@ -1,4 +1,4 @@
-"""The idx.gz files of the MNIST family, read and written. Knows the format, not the data sets.
+"""The idx files of the MNIST family, compressed or not, read and written. Knows the format, not the data sets.
 
 An idx file is four bytes of magic (0, 0, type, number of dimensions), the size of each dimension as a big-endian
 32-bit integer, and the values. Only type 8 (uint8) occurs in the MNIST family, and only that is taken.
@@ -21,7 +21,7 @@ _UINT8 = 8
 
 
 def read_idx(path: Path, dimensions: int) -> Pixels:
-    """Reads a gzip-compressed idx file of uint8 values.
+    """Reads an idx file of uint8 values, gzip-compressed if its name ends in `.gz`.
 
     Args:
         path: The file.
@@ -33,11 +33,12 @@ def read_idx(path: Path, dimensions: int) -> Pixels:
     Raises:
         DataError: Missing, truncated, not gzip, or not an idx file of that kind.
     """
+    kind = "gzip" if path.suffix == ".gz" else "idx"
     try:
-        with gzip.open(path) as file:
+        with gzip.open(path) if kind == "gzip" else path.open("rb") as file:
             content = file.read()
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: expected a complete gzip file, found {error}; download it again.") from error
+        raise DataError(f"{path}: expected a complete {kind} file, found {error}; download it again.") from error
     magic = bytes((0, 0, _UINT8, dimensions))
     if content[:4] != magic:
         raise DataError(

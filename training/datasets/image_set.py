@@ -3,14 +3,19 @@
 Images are uint8 arrays, possibly memory-mapped: slice them, never copy them whole.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.images import InputSpec, Pixels
 
-__all__ = ["DataError", "ImageSet", "Skipped", "Source"]
+__all__ = ["DataError", "Factor", "ImageSet", "Skipped", "Source"]
+
+Factor = NDArray[np.floating[Any]] | NDArray[np.integer[Any]]
+"""One value per image, shape [N]: floating-point if continuous, integer if a category counted from 0."""
 
 
 class DataError(Exception):
@@ -19,15 +24,17 @@ class DataError(Exception):
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images of one shape, with labels if there are any.
+    """Images of one shape, with labels and factors of style if they are known.
 
     Attributes:
         images: uint8, 0 to 255, shape [N, height, width, channels].
         labels: Class indices, shape [N]; for evaluation only, training never sees them.
+        factors: What else is known of each image, by name; for evaluation only, like the labels.
     """
 
     images: Pixels
     labels: NDArray[np.int64] | None = None
+    factors: Mapping[str, Factor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.images.dtype != np.uint8 or self.images.ndim != 4:
@@ -36,10 +43,28 @@ class ImageSet:
             )
         if self.labels is not None and self.labels.shape != self.images.shape[:1]:
             raise ValueError(f"expected one label for each of {len(self.images)} images, found {self.labels.shape}")
+        for name, values in self.factors.items():
+            _check_factor(name, values, len(self.images))
 
     def __len__(self) -> int:
         """N."""
         return len(self.images)
+
+    def part(self, rows: slice) -> "ImageSet":
+        """The images of a slice with their labels and factors; nothing is copied."""
+        labels = None if self.labels is None else self.labels[rows]
+        return ImageSet(self.images[rows], labels, {name: values[rows] for name, values in self.factors.items()})
+
+
+def _check_factor(name: str, values: Factor, count: int) -> None:
+    if values.shape != (count,):
+        raise ValueError(f"expected one value of factor {name} for each of {count} images, found {values.shape}")
+    if values.dtype.kind not in "fiu":
+        raise ValueError(f"expected factor {name} as floating-point values or integers, found {values.dtype}")
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise ValueError(f"expected finite values of factor {name}, found nan or infinity")
+    if values.dtype.kind == "i" and (values < 0).any():
+        raise ValueError(f"expected categories of factor {name} counted from 0, found {values.min()}")
 
 
 @dataclass(frozen=True)

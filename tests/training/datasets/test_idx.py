@@ -49,6 +49,19 @@ def test_the_array_can_be_written_to(path: Path) -> None:
     read_idx(path, dimensions=3)[:] = 0
 
 
+def test_a_name_without_gz_is_read_as_it_is(path: Path) -> None:
+    write_idx(path, IMAGES)
+    plain = path.with_suffix("")
+    plain.write_bytes(gzip.decompress(path.read_bytes()))
+    np.testing.assert_array_equal(read_idx(plain, dimensions=3), IMAGES)
+    plain.write_bytes(plain.read_bytes()[:-1])
+    with pytest.raises(DataError, match=r"ubyte: expected 24 values .* found 23"):
+        read_idx(plain, dimensions=3)
+    plain.unlink()
+    with pytest.raises(DataError, match=r"ubyte: expected a complete idx file, found .*No such file"):
+        read_idx(plain, dimensions=3)
+
+
 def test_a_missing_file_is_named(path: Path) -> None:
     with pytest.raises(DataError, match=r"images-idx3-ubyte\.gz: expected a complete gzip file, found .*No such file"):
         read_idx(path, dimensions=3)

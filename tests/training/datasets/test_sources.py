@@ -7,8 +7,9 @@ import pytest
 
 from service.engine.images import InputSpec
 from training.data.make_sample import make_sample
-from training.datasets import fashion_mnist, sources
-from training.datasets.sources import DataError, open_source
+from training.datasets import sources
+from training.datasets.mnist import FASHION_MNIST, MNIST
+from training.datasets.sources import SOURCES, DataError, open_source
 
 SAMPLE = Path(sources.__file__).parents[1] / "data" / "fashion-mnist-sample"
 
@@ -53,20 +54,21 @@ def test_the_sample_needs_nothing_but_the_package(bare: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["data_dir", "SIMVAE_DATA", "system"])
-@pytest.mark.parametrize("subfolder", ["", "fashion-mnist"])
-def test_fashion_mnist_is_found_where_it_may_be(
-    bare: Path, monkeypatch: pytest.MonkeyPatch, place: str, subfolder: str
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
+@pytest.mark.parametrize("is_in_subfolder", [False, True])
+def test_files_are_found_where_they_may_be(
+    bare: Path, monkeypatch: pytest.MonkeyPatch, place: str, name: str, is_in_subfolder: bool
 ) -> None:
     """With the files of the sample, which have the same format."""
-    link = bare / "here" / subfolder
+    link = bare / "here" / name if is_in_subfolder else bare / "here"
     link.parent.mkdir(exist_ok=True)
     link.symlink_to(SAMPLE)
     if place == "SIMVAE_DATA":
         monkeypatch.setenv("SIMVAE_DATA", str(bare / "here"))
     elif place == "system":
         monkeypatch.setattr(sources, "_SYSTEM_DATA", bare / "here")
-    source = open_source("fashion-mnist", data_dir=bare / "here" if place == "data_dir" else None)
-    assert source.name == "fashion-mnist"
+    source = open_source(name, data_dir=bare / "here" if place == "data_dir" else None)
+    assert source.name == name
     assert len(source.train) == 1600
 
 
@@ -78,17 +80,21 @@ def test_the_data_dir_goes_first(bare: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert len(open_source("fashion-mnist", data_dir=smaller).train) == 20
 
 
-def test_without_files_and_network_the_error_says_where_it_looked(bare: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("mnist", ["Connection refused", *MNIST.urls]),
+        ("fashion-mnist", ["Connection refused", *FASHION_MNIST.urls]),
+        ("cifar10", ["Connection refused", "cifar-10-binary.tar.gz", "cifar-10-batches-py", "cs.toronto.edu"]),
+        ("celeba", ["img_align_celeba.zip", "list_eval_partition.txt", "mmlab.ie.cuhk.edu.hk", "simvae/celeba"]),
+    ],
+)
+def test_without_files_and_network_the_error_says_where_it_looked(bare: Path, name: str, words: list[str]) -> None:
     with pytest.raises(DataError, match="--data-dir") as caught:
-        open_source("fashion-mnist", data_dir=bare / "mine")
-    for expected in (
-        bare / "mine",
-        bare / "home/.cache/simvae",
-        bare / "nothing",
-        "Connection refused",
-        fashion_mnist.URL,
-    ):
+        open_source(name, data_dir=bare / "mine")
+    for expected in (bare / "mine", bare / "home/.cache/simvae", bare / "nothing", *words):
         assert str(expected) in str(caught.value)
+    assert not list(bare.rglob("*.part"))
 
 
 def test_damaged_files_are_named(bare: Path) -> None:
@@ -124,11 +130,28 @@ def test_images_of_a_folder_are_mapped_and_cannot_be_changed(photos: Path, bare:
         source.train.images[0] = 0
 
 
-def test_what_is_neither_a_name_nor_a_folder_is_refused(bare: Path) -> None:
-    with pytest.raises(
-        DataError, match=r"fashion: expected a source \(fashion-mnist, fashion-mnist-sample\) or a folder"
-    ):
+def test_an_npz_file_is_opened_by_its_path(bare: Path) -> None:
+    np.savez(bare / "mine.npz", images=np.zeros((20, 8, 9), np.uint8))
+    source = open_source(str(bare / "mine.npz"))
+    assert source.name == str(bare / "mine.npz")
+    assert source.input.shape == (8, 9, 1)
+    assert len(list((bare / "home/.cache/simvae/images").glob("npz-*.npy"))) == 1
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_folder_of_a_sources_name_is_meant_when_written_as_a_path(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, bare: Path, name: str
+) -> None:
+    photos.rename(bare / name)
+    monkeypatch.chdir(bare)
+    assert open_source(f"./{name}").train.images.shape[1:] == (64, 64, 3)
+
+
+def test_what_is_no_name_folder_or_file_of_arrays_is_refused(bare: Path) -> None:
+    with pytest.raises(DataError, match=r"fashion: expected a source \(mnist, fashion-mnist, .*glyphs\), a folder"):
         open_source("fashion")
     (bare / "photo.jpg").touch()
-    with pytest.raises(DataError, match="found a file of that name"):
+    with pytest.raises(DataError, match="found another file of that name"):
         open_source(bare / "photo.jpg")
+    with pytest.raises(DataError, match="found nothing of that name"):
+        open_source("gone.npz")
