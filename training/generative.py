@@ -39,12 +39,14 @@ class Inference:
         log_var: Its log variance, likewise.
         latents: A sample of the group's latents, likewise.
         kl: Of the group's posterior to its prior, in nats per group, shape [B].
+        virial_ratio: 1 when the scale of the latents has converged; a scalar.
     """
 
     mean: Tensor
     log_var: Tensor
     latents: Tensor
     kl: Tensor
+    virial_ratio: Tensor
 
 
 class GenerativeModel(EmbeddingModel):
@@ -104,18 +106,16 @@ class GenerativeModel(EmbeddingModel):
         inferred = self.infer(views, noise)
         logits = self._logits(views, inferred.latents)
         pixels = logits.sigmoid()
-        if self.objective.sigma_x == "optimal" and self.training:
-            self.batch_variance.lerp_(optimal_variance(views, pixels).to(self.batch_variance.dtype), 1 - _KEPT)
-        bound = Elbo(
-            self._log_likelihood(views, logits, pixels).mean(1), inferred.kl / views.shape[1], self.objective.beta
-        )
+        variance = self._variance_of(views, pixels)
+        log_likelihood = self._log_likelihood(views, logits, variance).mean(1)
+        bound = Elbo(log_likelihood, inferred.kl / views.shape[1], self.objective.beta)
         loss = -bound.objective.mean()
         if self.objective.name == "cr-vae":
             apart = consistency(inferred.mean, inferred.log_var) / views.shape[1]
             loss = loss + self.objective.consistency * apart.mean()
         squared_error = (views - pixels.detach()).square().mean((1, 2, 3, 4))
         posterior = Posterior(inferred.mean, inferred.log_var)
-        return Pass(loss, posterior, self._figures(inferred), bound, squared_error)
+        return Pass(loss, posterior, self._figures(inferred, variance), bound, squared_error)
 
     def infer(self, views: Tensor, noise: Tensor) -> Inference:
         """The posterior of each group, drawn from.
@@ -129,11 +129,15 @@ class GenerativeModel(EmbeddingModel):
         mean, log_var = outputs.chunk(2, -1)
         prior = self.prior
         if prior is not None and self.objective.posterior == "structured":
-            latents = structured.sample(mean, log_var, prior, noise)
-            return Inference(*structured.marginals(mean, log_var, prior), latents, structured.kl(mean, log_var, prior))
+            messages = (mean, log_var, prior)
+            latents, kl = structured.sample(*messages, noise), structured.kl(*messages)
+            return Inference(*structured.marginals(*messages), latents, kl, structured.virial_ratio(*messages))
         latents = mean + (0.5 * log_var).exp() * noise
-        kl = kl_to_standard_normal(mean, log_var) if prior is None else kl_divergence(mean, log_var, prior)
-        return Inference(mean, log_var, latents, kl)
+        if prior is not None:
+            kl, virial = kl_divergence(mean, log_var, prior), virial_ratio(mean, log_var, prior)
+            return Inference(mean, log_var, latents, kl, virial)
+        alone = (mean.flatten(0, 1)[:, None], log_var.flatten(0, 1)[:, None])  # every view is a group of its own
+        return Inference(mean, log_var, latents, kl_to_standard_normal(mean, log_var), virial_ratio(*alone, Prior()))
 
     def encode(self, images: Tensor) -> Posterior:
         """The posterior of each image on its own.
@@ -171,7 +175,7 @@ class GenerativeModel(EmbeddingModel):
             Shape [B, J].
         """
         logits = self._logits(views, latents)
-        return self._log_likelihood(views, logits, logits.sigmoid())
+        return self._log_likelihood(views, logits, self.pixel_variance)
 
     def _outputs(self, images: Tensor) -> Tensor:
         """Means and held log variances, at least float32; shape [N, 2D]."""
@@ -179,26 +183,28 @@ class GenerativeModel(EmbeddingModel):
         mean, log_var = (outputs if outputs.dtype == torch.float64 else outputs.float()).chunk(2, -1)
         return torch.cat((mean, log_var.clamp(*_LOG_VAR_RANGE)), -1)
 
-    def _log_likelihood(self, views: Tensor, logits: Tensor, pixels: Tensor) -> Tensor:
+    def _log_likelihood(self, views: Tensor, logits: Tensor, variance: float | Tensor) -> Tensor:
         if self.objective.likelihood == "bernoulli":
             return bernoulli_log_prob(views, logits)
-        if self.objective.sigma_x == "optimal" and self.training:
-            return gaussian_log_prob(views, pixels, optimal_variance(views, pixels))
-        return gaussian_log_prob(views, pixels, self.pixel_variance)
+        return gaussian_log_prob(views, logits.sigmoid(), variance)
+
+    def _variance_of(self, views: Tensor, pixels: Tensor) -> float | Tensor:
+        """σ_x² for a batch; the optimal one is the batch's own while training, and remembered for later."""
+        if self.objective.sigma_x != "optimal" or not self.training:
+            return self.pixel_variance
+        variance = optimal_variance(views, pixels)
+        self.batch_variance.lerp_(variance.to(self.batch_variance.dtype), 1 - _KEPT)
+        return variance
 
     def _logits(self, views: Tensor, latents: Tensor) -> Tensor:
         """The decoder's output for latents [B, J, D], of the views' shape."""
         logits: Tensor = self.decoder(latents.flatten(0, 1))
         return logits.to(latents.dtype).reshape(views.shape)
 
-    def _figures(self, inferred: Inference) -> dict[str, Tensor]:
-        prior, mean, log_var = self.prior, inferred.mean, inferred.log_var
-        if prior is None:  # every view is a group of its own, whose prior is N(0, I) whatever ρ is
-            mean, log_var = (values.flatten(0, 1)[:, None] for values in (mean, log_var))
-            figures = {"virial_ratio": virial_ratio(mean, log_var, Prior())}
-        else:
-            figures = {"virial_ratio": virial_ratio(mean, log_var, prior)}
-            figures["rho"] = torch.as_tensor(prior.rho, device=mean.device).mean()
+    def _figures(self, inferred: Inference, variance: float | Tensor) -> dict[str, Tensor]:
+        figures, prior, device = {"virial_ratio": inferred.virial_ratio}, self.prior, inferred.mean.device
+        if prior is not None:
+            figures["rho"] = torch.as_tensor(prior.rho, device=device).mean()
         if self.objective.likelihood == "gaussian":
-            figures["sigma_x"] = torch.as_tensor(self.pixel_variance, device=mean.device).sqrt()
+            figures["sigma_x"] = torch.as_tensor(variance, device=device).sqrt()
         return {name: value.detach() for name, value in figures.items()}
