@@ -5,7 +5,7 @@ import sys
 
 from rich.console import Console
 
-__all__ = ["evaluate", "run_command", "train"]
+__all__ = ["compare", "evaluate", "run_command", "train"]
 
 _OWN = {"training", "export", "service"}
 
@@ -18,6 +18,11 @@ def train() -> None:
 def evaluate() -> None:
     """`simvae-evaluate`."""
     run_command("training.evaluation.cli", "train")
+
+
+def compare() -> None:
+    """`simvae-compare`."""
+    run_command("training.report.cli", "train")
 
 
 def run_command(module: str, extra: str) -> None:
