@@ -28,7 +28,7 @@ __all__ = ["main", "make_console", "open_images", "reported_errors"]
 EXAMPLES = f"""
 Learns image embeddings from unlabelled images.
 
-Named sources: {", ".join(SOURCES)}. Anything else is a folder of images. Presets: {", ".join(preset_names())}.
+Named sources: {", ".join(SOURCES)}. Anything else is a folder of images or an .npz file. Presets: {", ".join(preset_names())}.
 
 Examples:
 
@@ -92,7 +92,7 @@ def open_images(record: RunRecord, data_dir: Path | None, cache_dir: Path | None
 
 
 def train_command(
-    source: Annotated[str | None, typer.Argument(help="A named source, or a folder of images.")] = None,
+    source: Annotated[str | None, typer.Argument(help="A named source, a folder of images, or an .npz file.")] = None,
     preset: Annotated[str, typer.Option(help="A preset's name, or a TOML file.")] = "folder",
     out: Annotated[Path | None, typer.Option(help="The run directory to make.")] = None,
     resume: Annotated[Path | None, typer.Option(help="A run directory to go on with; nothing else is needed.")] = None,
@@ -101,7 +101,7 @@ def train_command(
     set_: Annotated[list[str] | None, typer.Option("--set", help="Any other key, as section.key=value.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     data_dir: Annotated[Path | None, typer.Option(help="Where a named source's files are.")] = None,
-    cache_dir: Annotated[Path | None, typer.Option(help="Where a folder's decoded images are kept.")] = None,
+    cache_dir: Annotated[Path | None, typer.Option(help="Where decoded, drawn or unpacked images are kept.")] = None,
 ) -> None:
     """Trains, or goes on training; see EXAMPLES."""
     console = make_console()

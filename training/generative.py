@@ -25,6 +25,8 @@ _LOG_VAR_RANGE = (-20.0, 10.0)
 """Where log posterior variances are held, so that a wild step cannot overflow; far outside what training reaches."""
 _RHO_RANGE = (0.01, 0.999)
 """Where a learned correlation is held: at 0 and 1 the prior is no density."""
+_PACE = 10
+"""How many times faster than a weight a learned correlation moves: Adam's steps are of one size, its way is longer."""
 _START_RHO, _START_SIGMA_X = 0.87, 0.1
 _KEPT = 0.99
 """The share of the pixel variance seen so far that one batch leaves, when the variance is the optimal one."""
@@ -66,7 +68,7 @@ class GenerativeModel(EmbeddingModel):
             low, high = _RHO_RANGE
             start = (_START_RHO - low) / (high - low)
             size = () if self.objective.rho == "learned" else (self.latent_dim,)
-            self.rho_logit = nn.Parameter(torch.full(size, math.log(start / (1 - start))))
+            self.rho_logit = nn.Parameter(torch.full(size, math.log(start / (1 - start)) / _PACE))
         if self.objective.sigma_x == "learned":
             self.log_sigma_x = nn.Parameter(torch.tensor(math.log(_START_SIGMA_X)))
         if self.objective.sigma_x == "optimal":
@@ -80,7 +82,7 @@ class GenerativeModel(EmbeddingModel):
         if not isinstance(self.objective.rho, str):
             return Prior(self.objective.rho, self.objective.flat)
         low, high = _RHO_RANGE
-        return Prior(low + (high - low) * self.rho_logit.sigmoid())
+        return Prior(low + (high - low) * (_PACE * self.rho_logit).sigmoid())
 
     @property
     def pixel_variance(self) -> float | Tensor:
