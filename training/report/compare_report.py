@@ -9,10 +9,10 @@ from training.datasets.image_set import Source
 from training.generative import GenerativeModel
 from training.report.comparison import Contender, averages, budgets, comparison_table, differences
 from training.report.curves import Rows, compare_curves
-from training.report.diagnostics import Dots, score_chart
 from training.report.grids import Tile, draw_grid
 from training.report.page import Gallery, write_page
-from training.report.scores import probes, scores
+from training.report.score_charts import Dots, score_pictures
+from training.report.scores import scores, style_measures
 from training.report.style import MUTED, PALETTE, Picture, shorten
 from training.restore import decode_latents, encode_images, load_run
 
@@ -33,7 +33,7 @@ def write_comparison(groups: Sequence[Contender], source: Source, out: Path, dev
     """
     colours = [_COLOURS[index % len(_COLOURS)] for index in range(len(groups))]
     members = [member for group in groups for member in group.members]
-    pictures = (_content(groups, colours), _reconstructions(groups, source, device))
+    pictures = score_pictures(_dots(groups, colours), style_measures(members[0].evaluation), "the latents")
     content = {
         "groups": list(zip(groups, colours, budgets(groups), strict=True)),
         "source": source,
@@ -42,7 +42,7 @@ def write_comparison(groups: Sequence[Contender], source: Source, out: Path, dev
         "alarms": [(each.run.name, alarm) for each in members for alarm in each.evaluation["health"]["alarms"]],
         "differences": differences(groups),
         "table": comparison_table(groups),
-        "glance": Gallery("At a glance", [picture for picture in pictures if picture is not None]),
+        "glance": Gallery("At a glance", [*_reconstructions(groups, source, device), *pictures]),
         "curves": Gallery("How they learned", compare_curves(_named_rows(groups, colours)), small=True),
     }
     write_page(out, "compare.html", content)
@@ -71,28 +71,21 @@ def _warnings(groups: Sequence[Contender]) -> list[str]:
     return found
 
 
-def _content(groups: Sequence[Contender], colours: Sequence[str]) -> Picture | None:
-    """Accuracies of the latents; None without labels."""
+def _dots(groups: Sequence[Contender], colours: Sequence[str]) -> list[Dots]:
+    """The scores of every contender's latents, with its seeds where there are several."""
     cells = {name: row for (section, name), row in averages(groups).items() if section == "latents"}
-    rows = [name for name in probes() if name in cells]
     series = []
     for order, (group, colour) in enumerate(zip(groups, colours, strict=True)):
-        own = {row: cells[row][order] for row in rows}
-        values = {row: (cell.value, cell.error) for row, cell in own.items() if cell.value is not None}
-        series.append(Dots(group.label, colour, values, _seeds(group) if len(group.members) > 1 else {}))
-    reading = (
-        "The share of test images whose class a probe of the latents finds; ticks: seeds, whiskers: 2 standard errors."
-    )
-    return score_chart(rows, series, "Content of the latents: accuracy of probes", reading) if rows else None
+        own = {name: (row[order].value, row[order].error) for name, row in cells.items()}
+        found = [score for member in group.members for score in scores(member.evaluation) if score.section == "latents"]
+        seeds = {name: [score.value for score in found if score.name == name] for name in cells}
+        values = {name: (value, error) for name, (value, error) in own.items() if value is not None}
+        series.append(Dots(group.label, colour, values, seeds if len(group.members) > 1 else {}))
+    return series
 
 
-def _seeds(group: Contender) -> dict[str, list[float]]:
-    found = [score for member in group.members for score in scores(member.evaluation) if score.section == "latents"]
-    return {name: [score.value for score in found if score.name == name] for name in probes()}
-
-
-def _reconstructions(groups: Sequence[Contender], source: Source, device: torch.device) -> Picture | None:
-    """The same held-out images as every contender with a decoder draws them; None when none has one."""
+def _reconstructions(groups: Sequence[Contender], source: Source, device: torch.device) -> list[Picture]:
+    """The same held-out images as every contender with a decoder draws them; nothing when none has one."""
     images = source.test.images[:_COLUMNS]
     rows: list[list[Tile | None]] = [list(images)]
     names = ["image"]
@@ -102,11 +95,12 @@ def _reconstructions(groups: Sequence[Contender], source: Source, device: torch.
             rows.append(list(decode_latents(model, encode_images(model, images, device), device)))
             names.append(shorten(group.label, 16))
     if len(rows) == 1:
-        return None
-    return Picture(
+        return []
+    picture = Picture(
         "reconstructions",
         "The same held-out images, reconstructed",
         "The first row are the images, each other row is what one configuration (its first seed) makes of them.",
         f"{len(images)} held-out images and their reconstructions by {', '.join(names[1:])}.",
         draw_grid(rows, names),
     )
+    return [picture]

@@ -143,7 +143,7 @@ def averages(groups: Sequence[Contender]) -> dict[tuple[str, str], list[Cell]]:
     cells = {}
     for key in keys:
         each = [[score for seed in group for score in seed if (score.section, score.name) == key] for group in found]
-        better = next(score.better for seeds in each for score in seeds)
+        better = None if key[0] in _BASELINES else next(score.better for seeds in each for score in seeds)
         cells[key] = _with_best([_average(seeds) for seeds in each], better)
     return cells
 

@@ -44,6 +44,11 @@ _PANELS = {
     "sigma_x": _Panel(
         "σ_x, pixel noise", "Learned: the error the model expects of its own reconstructions, per pixel."
     ),
+    "invariance": _Panel("Invariance term", "Squared distance of the projections of two views; lower is closer."),
+    "variance": _Panel("Variance term", "How far the projections' deviations fall short of 1; 0 is no collapse."),
+    "covariance": _Panel(
+        "Covariance term", "Squared covariances of the projections' dimensions; lower is less redundant."
+    ),
     "embedding_std": _Panel("Deviation of the embedding", "A fall towards 0 is collapse: all images alike."),
 }
 """What is known of a key; any other is drawn under its own name, after these."""
@@ -84,14 +89,14 @@ def compare_curves(runs: Sequence[tuple[str, str, Sequence[Rows]]]) -> list[Pict
     Args:
         runs: Label, colour and the metrics of each seed, per configuration.
     """
-    keys = list(dict.fromkeys(key for _, _, seeds in runs for rows in seeds for key in _drawn_keys(rows)))
+    keys = dict.fromkeys(key for _, _, seeds in runs for rows in seeds for key in _drawn_keys(rows))
     pictures = []
     for key in sorted(keys, key=_rank):
-        source = (
-            _HELD_OUT + key if any(_line(rows, _HELD_OUT + key)[0] for *_, seeds in runs for rows in seeds) else key
-        )
-        curves = [Curve(label, colour, [_line(rows, source) for rows in seeds]) for label, colour, seeds in runs]
-        present = [Curve(curve.label, curve.colour, [line for line in curve.lines if line[0]]) for curve in curves]
+        held_out = any(_line(rows, _HELD_OUT + key)[0] for *_, seeds in runs for rows in seeds)
+        source = _HELD_OUT + key if held_out else key
+        drawn = [(label, colour, [rows for rows in seeds if key in _drawn_keys(rows)]) for label, colour, seeds in runs]
+        curves = [Curve(label, colour, [_line(rows, source) for rows in seeds]) for label, colour, seeds in drawn]
+        present = [replace(curve, lines=[line for line in curve.lines if line[0]]) for curve in curves]
         pictures.append(_picture(key, [curve for curve in present if curve.lines]))
     return pictures
 
@@ -118,12 +123,12 @@ def _line(rows: Rows, key: str) -> tuple[list[float], list[float]]:
 
 
 def _picture(key: str, curves: list[Curve]) -> Picture:
-    panel = _PANELS.get(key) or _Panel(key.replace("_", " "), "As the objective reports it.", from_zero=False)
+    panel = _PANELS.get(key) or _Panel(
+        key.replace("_", " ").capitalize(), "As the objective reports it.", from_zero=False
+    )
     figure, axes = make_axes(2.9, width_in=4.4)
     for curve in curves:
-        for x, y in curve.lines:
-            marker = "o" if len(x) <= 15 else ""
-            axes.plot(x, y, color=curve.colour, linewidth=1.8, marker=marker, markersize=3, solid_capstyle="round")
+        _draw(axes, curve)
     if panel.target is not None:
         axes.axhline(panel.target, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
     _frame(axes, curves, from_zero=panel.from_zero)
@@ -134,6 +139,20 @@ def _picture(key: str, curves: list[Curve]) -> Picture:
     return Picture(
         f"curve-{key.replace('_', '-')}", panel.title, panel.reading, f"{panel.title}: {ends}.", settle(figure)
     )
+
+
+def _draw(axes: Axes, curve: Curve) -> None:
+    """The one line, or the mean of all over faint ones; seeds that were stopped at different times have no mean."""
+    averaged = len(curve.lines) > 1 and len({tuple(x) for x, _ in curve.lines}) == 1
+    marker = "o" if len(curve.lines[0][0]) <= 15 else ""
+    for x, y in curve.lines:
+        if averaged:
+            axes.plot(x, y, color=curve.colour, linewidth=1, alpha=0.35)
+        else:
+            axes.plot(x, y, color=curve.colour, linewidth=1.8, marker=marker, markersize=3)
+    if averaged:
+        mean = np.mean([y for _, y in curve.lines], axis=0)
+        axes.plot(curve.lines[0][0], mean, color=curve.colour, linewidth=2, marker=marker, markersize=3)
 
 
 def _frame(axes: Axes, curves: list[Curve], *, from_zero: bool) -> None:

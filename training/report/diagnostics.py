@@ -1,66 +1,15 @@
-"""Charts of what evaluation measured: content scores, calibration, and what each latent dimension carries."""
+"""Charts of what evaluation measured of the model: its calibration, and what each latent dimension carries."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
-from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from training.report.style import BLUE, GRID, INK, MUTED, ORANGE, Picture, make_axes, settle, shorten
+from training.report.style import BLUE, GRID, MUTED, ORANGE, Picture, make_axes, settle
 
-__all__ = ["Dots", "dimensions", "reliability", "score_chart", "wilson"]
+__all__ = ["dimensions", "reliability", "wilson"]
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Dots:
-    """What has one colour in a chart of scores.
-
-    Attributes:
-        label: Its name.
-        colour: Of its points and its name.
-        values: Value and standard error by row of the chart; rows it has no value for are absent.
-        seeds: The values of single seeds, by row.
-    """
-
-    label: str
-    colour: str
-    values: Mapping[str, tuple[float, float | None]]
-    seeds: Mapping[str, Sequence[float]] = field(default_factory=dict)
-
-
-def score_chart(rows: Sequence[str], series: Sequence[Dots], title: str, reading: str) -> Picture:
-    """Points on one line per measure, with whiskers of two standard errors.
-
-    Args:
-        rows: Measures, from the top.
-        series: What is compared.
-        title: Of the picture.
-        reading: Of the picture.
-    """
-    step = 0.62 / max(len(series) - 1, 1)
-    figure, axes = make_axes(0.55 + 0.16 * len(series) + len(rows) * max(0.34, 0.13 * len(series)), grid="x")
-    for order, dots in enumerate(series):
-        shift = order * step - 0.31 if len(series) > 1 else 0.0
-        for place, row in enumerate(rows):
-            if row not in dots.values:
-                continue
-            (value, error), y = dots.values[row], place + shift
-            seeds = dots.seeds.get(row, ())
-            axes.plot(seeds, [y] * len(seeds), "|", color=dots.colour, markersize=7)
-            axes.errorbar(value, y, xerr=2 * (error or 0), fmt="o", color=dots.colour, markersize=5.5, elinewidth=1.8)
-    for place in range(1, len(rows)):
-        axes.axhline(place - 0.5, color=GRID, linewidth=0.8)
-    axes.set_yticks(range(len(rows)), rows, color=INK)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.spines[:].set_visible(False)
-    _name_series(axes, series)
-    best = [
-        f"{row}: " + ", ".join(f"{d.label} {d.values[row][0]:.3f}" for d in series if row in d.values) for row in rows
-    ]
-    return Picture("scores", title, reading, f"{title}. {'; '.join(best)}.", settle(figure))
 
 
 def reliability(bins: Sequence[Mapping[str, float]]) -> Picture:
@@ -128,21 +77,6 @@ def dimensions(kl: Sequence[float], rho: Sequence[float] | None) -> Picture:
         f"KL of {len(values)} dimensions, from {values[0]:.2f} to {values[-1]:.2f} nats; {carried} carry over 0.05.",
         settle(figure),
     )
-
-
-def _name_series(axes: Axes, series: Sequence[Dots]) -> None:
-    """Names in their colours above the frame, in the order of the points within a row."""
-    for order, dots in enumerate(reversed(series)):
-        axes.annotate(
-            f"● {shorten(dots.label, 40)}",
-            (0, 1),
-            (0, 5 + 12.5 * order),
-            xycoords="axes fraction",
-            textcoords="offset points",
-            color=dots.colour,
-            weight="bold",
-            fontsize=9,
-        )
 
 
 def wilson(share: Floats, count: Floats) -> tuple[Floats, Floats]:

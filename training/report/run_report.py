@@ -11,10 +11,12 @@ from training.datasets.image_set import Source
 from training.generative import GenerativeModel
 from training.report.curves import run_curves
 from training.report.decoded import interpolations, reconstructions, samples, traversals
-from training.report.diagnostics import Dots, dimensions, reliability, score_chart
-from training.report.embedding import Embedded, image_map, label_map, neighbours, project, spectrum
+from training.report.diagnostics import dimensions, reliability
+from training.report.embedding import Embedded, neighbours, spectrum
+from training.report.maps import image_map, label_map, project
 from training.report.page import Gallery, write_page
-from training.report.scores import Score, probes, scores
+from training.report.score_charts import Dots, score_pictures
+from training.report.scores import Score, scores, style_measures
 from training.report.style import MUTED, PALETTE, Picture, save_png
 from training.report.tables import facts, flat_settings, highlights, lead, model_figures, run_tables
 from training.restore import TrainedRun, encode_images
@@ -82,12 +84,12 @@ def write_report(
 
 def _measured(evaluation: Mapping[str, Any]) -> list[Picture]:
     health, similarity = evaluation["health"], evaluation["similarity"] or {}
-    pictures = [
-        _content_chart(scores(evaluation)),
-        reliability(similarity["reliability"]) if similarity.get("reliability") else None,
-        dimensions(health["kl_per_dimension"], health["rho"]) if health["kl_per_dimension"] else None,
-    ]
-    return [picture for picture in pictures if picture is not None]
+    pictures = score_pictures(_dots(scores(evaluation), evaluation), style_measures(evaluation), "each representation")
+    if similarity.get("reliability"):
+        pictures.append(reliability(similarity["reliability"]))
+    if health["kl_per_dimension"]:
+        pictures.append(dimensions(health["kl_per_dimension"], health["rho"]))
+    return pictures
 
 
 def _decoded(
@@ -119,16 +121,10 @@ def _of_embedding(embedded: Embedded, evaluation: Mapping[str, Any], seed: int) 
     return pictures
 
 
-def _content_chart(found: Sequence[Score]) -> Picture | None:
-    """Accuracies of every representation; None without labels."""
-    content = [score for score in found if score.name in probes()]
-    sections = dict.fromkeys(score.section for score in content)
-    series = [
-        Dots(section, colour, {each.name: (each.value, each.error) for each in content if each.section == section})
-        for section, colour in zip(sections, _COLOURS, strict=False)
+def _dots(found: Sequence[Score], evaluation: Mapping[str, Any]) -> list[Dots]:
+    """The scores of every representation."""
+    names = [row["name"] for row in evaluation["representations"]]
+    return [
+        Dots(name, colour, {each.name: (each.value, each.error) for each in found if each.section == name})
+        for name, colour in zip(names, _COLOURS, strict=False)
     ]
-    rows = [name for name in probes() if any(name in dots.values for dots in series)]
-    reading = (
-        "The share of test images whose class a probe of each representation finds; whiskers are 2 standard errors."
-    )
-    return score_chart(rows, series, "Content: accuracy of probes", reading) if rows else None

@@ -63,8 +63,8 @@ def evaluation_of() -> Callable[..., dict[str, Any]]:
             return {**own_part, **probes, "chosen": {"linear_l2": 1e-4}}
 
         bins = [{"predicted": x, "observed": x**1.5, "count": count} for x, count in ((0.1, 40), (0.5, 0), (0.9, 20))]
-        calibration = {"cllr": 0.4, "cllr_calibrated": 0.2, "cllr_min": 0.1, "slope": 0.5, "intercept": 0.0}
-        calibration |= {"reliability": bins}
+        costs = {"cllr": 0.4, "cllr_calibrated": 0.2, "cllr_min": 0.1, "slope": 0.5, "intercept": 0.0}
+        calibration = {**costs, "reliability": bins}
         ratios = calibration if name == "simvae" else dict.fromkeys(calibration)
         kl = [float(value) for value in random.uniform(0, 3, 8)]
         bounds = {"elbo": -300.5 - seed, "elbo_se": 4.25, "importance_weighted": -290.0, "importance_weighted_se": 4.0}

@@ -2,11 +2,12 @@
 
 import math
 
+import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
 from training.report.curves import compare_curves, run_curves
-from training.report.style import BLUE, ORANGE, Picture
+from training.report.style import BLUE, INK, ORANGE, Picture
 
 
 def rows(*values: dict[str, float]) -> list[dict[str, float]]:
@@ -15,7 +16,7 @@ def rows(*values: dict[str, float]) -> list[dict[str, float]]:
 
 def lines(picture: Picture) -> list[tuple[str, list[float], list[float]]]:
     drawn = picture.figure.axes[0].get_lines()
-    return [(to_hex(line.get_color()), list(line.get_xdata()), list(line.get_ydata())) for line in drawn]
+    return [(to_hex(line.get_color()), *np.asarray(line.get_xydata()).T.tolist()) for line in drawn]
 
 
 def test_training_and_held_out_values_stand_over_the_views_seen() -> None:
@@ -63,8 +64,19 @@ def test_a_wild_beginning_leaves_the_frame_and_is_told_of(first: float, top: boo
 
 
 def test_runs_share_a_picture_and_held_out_views_are_preferred() -> None:
-    one, other = rows({"elbo": 1.0, "held_out_elbo": 2.0}), rows({"elbo": 5.0})
-    first, second = compare_curves([("a", BLUE, [one, one]), ("b", ORANGE, [other, rows({"loss": 3.0})])])
-    assert [(colour, y) for colour, _, y in lines(first)] == [(BLUE, [2]), (BLUE, [2])]
-    assert [(colour, y) for colour, _, y in lines(second)] == [(ORANGE, [3])]
-    assert [text.get_text() for text in second.figure.axes[0].texts] == ["b"]
+    one, other = rows({"elbo": 1.0, "held_out_elbo": 2.0, "loss": -1.0}), rows({"kl": 5.0})
+    first, second, third = compare_curves(
+        [("a", BLUE, [one]), ("b", ORANGE, [other]), ("c", INK, [rows({"loss": 3.0})])]
+    )
+    assert lines(first) == [(BLUE, [100], [2])]
+    assert lines(second) == [(INK, [100], [3])]  # the loss of a run with a bound is not drawn
+    assert lines(third) == [(ORANGE, [100], [5])]
+    assert [text.get_text() for text in third.figure.axes[0].texts] == ["b"]
+
+
+def test_seeds_are_drawn_with_their_mean_unless_they_were_stopped_at_different_times() -> None:
+    short, long = rows({"kl": 1.0}), rows({"kl": 3.0}, {"kl": 4.0})
+    (alike,) = compare_curves([("a", BLUE, [short, rows({"kl": 2.0})])])
+    assert [y for _, _, y in lines(alike)] == [[1], [2], [1.5]]
+    (stopped,) = compare_curves([("a", BLUE, [short, long])])
+    assert [y for _, _, y in lines(stopped)] == [[1], [3, 4]]

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from training.objectives.prior import Prior
 from training.report.decoded import draw_contents, walk
 from training.report.diagnostics import reliability, wilson
-from training.report.embedding import nearest, project
+from training.report.embedding import Embedded, nearest
 from training.report.grids import Mark, compose, draw_grid
+from training.report.maps import label_map, project
 from training.report.page import number, plus_minus
 from training.report.style import Picture, as_svg, make_axes, settle, shorten, spread
 
@@ -102,7 +103,7 @@ def test_reliability_leaves_out_empty_bins_and_says_how_far_it_is_off() -> None:
     bins = [{"predicted": 0.2, "observed": 0.1, "count": 30}, {"predicted": 0.5, "observed": 0.0, "count": 0}]
     picture = reliability([*bins, {"predicted": 0.9, "observed": 0.9, "count": 10}])
     assert picture.alt == "Reliability diagram over 40 pairs; the mean distance to the diagonal is 0.075."
-    assert list(picture.figure.axes[0].get_lines()[1].get_xdata()) == [0.2, 0.9]
+    assert np.asarray(picture.figure.axes[0].get_lines()[1].get_xdata()).tolist() == [0.2, 0.9]
 
 
 def test_the_interval_of_a_share_is_the_known_one() -> None:
@@ -162,3 +163,14 @@ def test_the_ink_of_a_drawing_follows_the_theme_and_drawings_repeat() -> None:
     assert "stroke: var(--blue)" in text
     assert text.count("#0072b2") == 1  # where the theme defines it
     assert text == drawn()
+
+
+def test_many_classes_of_short_names_are_written_and_few_are_coloured_and_named_once() -> None:
+    random = np.random.default_rng(0)
+    images, codes = np.zeros((60, 2, 2, 1), np.uint8), random.normal(size=(60, 3)).astype(np.float32)
+    places, names = random.normal(size=(60, 2)), tuple("abcdefghijkl")
+    for classes, written in ((12, 60), (4, 4)):
+        embedded = Embedded(images, codes, np.arange(60) % classes, names)
+        axes = label_map(embedded, places).figure.axes[0]
+        assert sorted(text.get_text() for text in axes.texts) == sorted(names[:classes] * (written // classes))
+        assert len(axes.collections) == (0 if written == 60 else classes)
