@@ -29,6 +29,8 @@ _PRESETS = Path(__file__).parent / "presets"
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
+Area = Annotated[float, Field(ge=0, le=4)]
+
 ObjectiveName = Literal["simvae", "vae", "beta-vae", "cr-vae", "simclr", "vicreg"]
 
 _SETTINGS = {
@@ -69,7 +71,8 @@ class ViewsConfig(_Section):
 
     Attributes:
         count: Views per image, J ≥ 1.
-        crop_area: Smallest and largest area of the crop as a share of the image's.
+        crop_area: Smallest and largest area of the crop as a share of the image's, up to 4; above 1 the image becomes
+            smaller in its view, at a random place, and its border continues outwards.
         crop_aspect: Smallest and largest width/height of the crop.
         flip: Probability of a horizontal mirror image.
         brightness: Largest relative change; likewise `contrast` and `saturation`.
@@ -79,7 +82,7 @@ class ViewsConfig(_Section):
     """
 
     count: int = Field(2, ge=1, le=64)
-    crop_area: tuple[Share, Share] = (0.4, 1.0)
+    crop_area: tuple[Area, Area] = (0.4, 1.0)
     crop_aspect: tuple[float, float] = (0.75, 4 / 3)
     flip: Share = 0.5
     brightness: Share = 0.0

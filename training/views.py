@@ -121,7 +121,8 @@ def apply_views(images: Tensor, parameters: ViewParameters) -> Tensor:
 def crop_boxes(count: int, aspect: float, config: ViewsConfig, generator: torch.Generator) -> Tensor:
     """Draws crops: area uniform, log aspect uniform, place uniform among those that fit.
 
-    A crop that would stick out on one axis is cut to the image there.
+    A crop that would stick out on one axis is cut to the image there; where crops may be larger than the image, to a
+    square of the largest area.
 
     Args:
         count: How many.
@@ -135,8 +136,9 @@ def crop_boxes(count: int, aspect: float, config: ViewsConfig, generator: torch.
     area = torch.empty(count, device=generator.device).uniform_(*config.crop_area, generator=generator)
     low, high = (math.log(value) for value in config.crop_aspect)
     ratio = torch.empty(count, device=generator.device).uniform_(low, high, generator=generator).exp() / aspect
-    width = (area * ratio).sqrt().clamp(max=1)
-    height = (area / ratio).sqrt().clamp(max=1)
+    longest = max(1.0, config.crop_area[1] ** 0.5)
+    width = (area * ratio).sqrt().clamp(max=longest)
+    height = (area / ratio).sqrt().clamp(max=longest)
     top = _uniform(count, generator) * (1 - height)
     left = _uniform(count, generator) * (1 - width)
     return torch.stack((top, left, height, width), 1)
@@ -145,8 +147,8 @@ def crop_boxes(count: int, aspect: float, config: ViewsConfig, generator: torch.
 def axis_weights(start: Tensor, length: Tensor, size: int) -> Tensor:
     """Bilinear interpolation of a crop, back to `size` pixels, along one axis, as matrices.
 
-    Pixel centres are aligned (the half-pixel convention); beyond the image the border pixel continues. Crops are
-    never larger than the image, so nothing is shrunk and no antialiasing is needed.
+    Pixel centres are aligned (the half-pixel convention); beyond the image the border pixel continues. There is no
+    antialiasing: crops are smaller than the image, or at most twice as long.
 
     Args:
         start: Where each crop begins, as a share of the axis, shape [N].

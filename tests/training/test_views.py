@@ -81,6 +81,21 @@ def test_crops_lie_inside_the_image_and_have_the_areas_asked_for(aspect: float) 
     assert area.mean() == pytest.approx(0.4, abs=0.06)
 
 
+def test_crops_larger_than_the_image_shrink_it_to_a_random_place_inside() -> None:
+    config = ViewsConfig(crop_area=(2.0, 4.0), crop_aspect=(0.9, 1.1), flip=0)
+    top, left, height, width = crop_boxes(4_000, 1.0, config, generator()).unbind(1)
+    for start, length in ((top, height), (left, width)):
+        assert (start <= 0).all()
+        assert (start + length >= 1 - 1e-6).all()
+        assert length.max() <= 2
+    image = torch.zeros(1, 28, 28, 1, dtype=torch.uint8)
+    image[0, 4:24, 4:24] = 255
+    views = make_views(image, config, generator())[0, :, 0]
+    area = (20 / 28) ** 2
+    assert all(area / 4 * 0.9 < view.mean() < area / 2 * 1.1 for view in views)
+    assert all(view[0].max() == view[-1].max() == 0 for view in views)
+
+
 def test_views_of_one_image_differ_and_the_same_draw_repeats() -> None:
     images = random_images()
     first, again = (make_views(images, ViewsConfig(), generator()) for _ in range(2))
