@@ -28,7 +28,9 @@ __all__ = ["main", "make_console", "open_images", "reported_errors"]
 EXAMPLES = f"""
 Learns image embeddings from unlabelled images.
 
-Named sources: {", ".join(SOURCES)}. Anything else is a folder of images or an .npz file. Presets: {", ".join(preset_names())}.
+Named sources: {", ".join(SOURCES)}. Anything else is a folder of images or an .npz file.
+
+Presets: {", ".join(preset_names())}.
 
 Examples:
 

@@ -52,7 +52,9 @@ class DiscriminativeModel(EmbeddingModel):
         codes = mean.reshape(groups, count, -1)
         everyone = gather(codes) if self.training else codes
         projections = self.head(everyone.flatten(0, 1)).float().reshape(*everyone.shape[:2], -1)
-        deviation = mean.detach().std(0, correction=0).mean()
+        centred = mean.detach() - mean.detach().mean(0)
+        # in the embedding's own units: the head normalises, so its scale means nothing
+        deviation = (centred.square().mean() / mean.detach().square().mean().clamp(min=1e-30)).sqrt()
         if self.objective.name == "simclr":
             loss = nt_xent(projections, self.objective.temperature).mean()
             return Pass(loss, Posterior(codes, None), {"embedding_std": deviation})

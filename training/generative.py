@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from training.collapse import uninformed_kl
 from training.config import Config
 from training.likelihoods import bernoulli_log_prob, gaussian_log_prob, optimal_variance
 from training.model import EmbeddingModel, Pass, Posterior
@@ -206,7 +207,10 @@ class GenerativeModel(EmbeddingModel):
     def _figures(self, inferred: Inference, variance: float | Tensor) -> dict[str, Tensor]:
         figures, prior, device = {"virial_ratio": inferred.virial_ratio}, self.prior, inferred.mean.device
         if prior is not None:
-            figures["rho"] = torch.as_tensor(prior.rho, device=device).mean()
+            rho = prior.correlations(inferred.mean)
+            figures["rho"] = rho.mean()
+            if self.objective.posterior == "independent" and not prior.flat:
+                figures["kl_floor"] = uninformed_kl(rho, inferred.mean.shape[1])
         if self.objective.likelihood == "gaussian":
             figures["sigma_x"] = torch.as_tensor(variance, device=device).sqrt()
         return {name: value.detach() for name, value in figures.items()}

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from service.engine.images import Pixels
 from training.batches import generator_for
-from training.collapse import active_units, rank_me
+from training.collapse import active_units, in_own_units, rank_me
 from training.config import Config
 from training.model import EmbeddingModel, Pass
 from training.views import make_views
@@ -44,6 +44,8 @@ def held_out_metrics(model: EmbeddingModel, images: Pixels, config: Config, devi
         (step_metrics(result), len(result.posterior.mean)) for result in held_out_passes(model, images, config, device)
     ]
     means = torch.cat([model.encode(to_pixels(chunk)).mean for chunk in _chunks(images, config, device)])
+    if not config.objective.generative:
+        means = in_own_units(means)
     weights = torch.tensor([float(count) for _, count in passes], device=device) / len(images)
     metrics = {name: (torch.stack([row[name] for row, _ in passes]) @ weights).item() for name in passes[0][0]}
     pixels = to_pixels(torch.from_numpy(images.copy()))

@@ -31,8 +31,8 @@ __all__ = ["DivergedError", "Observer", "train"]
 
 _CHECK_EVERY = 25
 """Steps between looks at whether the loss is finite; on a GPU every look waits for the device."""
-_QUIET = 0.1
-"""The share of a run in which nothing is called wrong yet."""
+_QUIET_SHARE, _QUIET_STEPS = 0.1, 300
+"""The share of a run, and at least so many steps, in which nothing is called wrong yet."""
 
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
@@ -182,7 +182,8 @@ class _Trainer:
 
     def warmed_up(self) -> bool:
         """Whether enough is trained for a warning to mean something."""
-        return self.step > max(self.config.optimiser.warm_up, _QUIET) * self.total
+        share = max(self.config.optimiser.warm_up, _QUIET_SHARE)
+        return self.step > max(share * self.total, _QUIET_STEPS)
 
     def watched(self, metrics: dict[str, Tensor]) -> list[str]:
         """The metrics that tell which part of the loss broke, the loss first."""

@@ -194,3 +194,40 @@ def test_a_demanded_gpu_that_is_absent_is_an_error() -> None:
 def test_views_per_image_divide_the_batch() -> None:
     with pytest.raises(ValueError, match="multiple of"):
         Config(epochs=1, views=ViewsConfig(count=3))
+
+
+class Listener:
+    """Keeps what a run says."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+        self.warnings: list[str] = []
+
+    def step(self, step: int, total: int) -> None: ...
+
+    def epoch(self, row: dict[str, float], warnings: list[str]) -> None:
+        self.rows.append(row)
+        self.warnings += warnings
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("objective.sigma_x=30", "posterior is the prior"),
+        ("objective.sigma_x=0.1", None),
+        ("objective.name=vicreg", None),
+    ],
+)
+def test_a_run_says_that_it_collapsed_and_a_healthy_one_says_nothing(
+    tmp_path: Path, blobs: Source, setting: str, expected: str | None
+) -> None:
+    config = with_overrides(load_preset("tiny"), ["optimiser.batch=32", "epochs=50", setting])
+    heard = Listener()
+    train(run_in(tmp_path / "run"), config, blobs, fabric=make_fabric("cpu", "32-true"), observers=[heard])
+    assert len(heard.rows) == 50
+    if expected is None:
+        assert heard.warnings == []
+        assert {row["alarms"] for row in heard.rows} == {0.0}
+    else:
+        assert expected in " ".join(heard.warnings)
+        assert heard.rows[-1]["alarms"] >= 1
