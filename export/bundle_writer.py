@@ -186,15 +186,18 @@ def _joined(parts: Sequence[Embeddings]) -> Embeddings:
 
 
 def _scores(run: RunDirectory, step: int) -> dict[str, float]:
-    """The model's own row of `evaluation.json`, and its bound; nothing when this model was not evaluated."""
+    """What `evaluation.json` says of the latents, and the bounds; nothing when this model was not evaluated."""
     if not run.evaluation.exists():
         return {}
     evaluation = json.loads(run.evaluation.read_text(encoding="utf-8"))
-    if evaluation["step"] != step:  # of a checkpoint that training has left behind since
+    # of a checkpoint that training has left behind since, or by a protocol that is no longer spoken
+    if evaluation["step"] != step or "representations" not in evaluation:
         return {}
-    row = evaluation["rows"][0]
-    scores = {name: row[name] for name in ("linear", "knn_cosine", "knn_euclidean", "squared_error")}
-    scores |= {name: evaluation[name] for name in ("elbo", "active_units", "train_images", "test_images")}
+    latents, bounds = evaluation["representations"][0], evaluation["likelihood"] or {}
+    scores = {name: latents[name] for name in ("linear", "mlp", "knn_cosine", "knn_euclidean", "squared_error")}
+    scores |= {name: bounds.get(name) for name in ("elbo", "importance_weighted")}
+    scores |= {"active_units": evaluation["health"]["active_units"]}
+    scores |= {name: evaluation[name] for name in ("train_images", "test_images")}
     return {name: float(value) for name, value in scores.items() if value is not None}
 
 

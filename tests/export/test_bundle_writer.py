@@ -16,12 +16,12 @@ from export.parity import BATCHES, ParityError
 from service.engine.bundle import read_bundle
 from service.engine.images import InputSpec
 from service.engine.model import Model
+from training.build import make_fabric
 from training.checkpoint import CheckpointError
 from training.config import load_preset, with_overrides
 from training.datasets.image_set import ImageSet, Source
 from training.restore import load_run
 from training.run_directory import RunDirectory, RunRecord, now
-from training.build import make_fabric
 from training.trainer import train
 
 CPU = torch.device("cpu")
@@ -87,17 +87,19 @@ def test_every_export_is_a_new_version(run: RunDirectory, sample: Source, tmp_pa
 def test_scores_are_carried_over_if_they_are_of_the_model_that_is_exported(
     run: RunDirectory, sample: Source, tmp_path: Path
 ) -> None:
-    row = {"linear": 0.5, "knn_cosine": None, "knn_euclidean": 0.25, "squared_error": 0.1}
-    scores = {"elbo": -1.0, "active_units": 3, "train_images": 5, "test_images": 7}
+    latents = {"linear": 0.5, "mlp": 0.6, "knn_cosine": None, "knn_euclidean": 0.25, "squared_error": 0.1}
+    bounds, images = {"elbo": -1.0, "importance_weighted": -0.5}, {"train_images": 5, "test_images": 7}
+    scores = {"representations": [latents], "likelihood": bounds, "health": {"active_units": 3}, **images}
     step, found = load_run(run, CPU).step, []
     try:
-        for of_step in (step, step - 1):
-            run.evaluation.write_text(json.dumps({"rows": [row], "step": of_step, **scores}))
+        for content in ({"step": step, **scores}, {"step": step - 1, **scores}, {"step": step, "rows": [latents]}):
+            run.evaluation.write_text(json.dumps(content))
             found.append(export_run(run, tmp_path / "scored", sample).manifest.evaluation)
     finally:
         run.evaluation.unlink()
-    assert found[0] == {"linear": 0.5, "knn_euclidean": 0.25, "squared_error": 0.1, **scores}
-    assert found[1] == {}
+    known = {name: value for name, value in latents.items() if value is not None}
+    assert found[0] == {**known, **bounds, **images, "active_units": 3}
+    assert found[1:] == [{}, {}]
 
 
 @pytest.mark.parametrize(

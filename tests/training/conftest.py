@@ -20,12 +20,12 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_config() -> Config:
     return with_overrides(load_preset("tiny"), ["optimiser.batch=32", "epochs=3"])
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def blobs() -> Source:
     """Bright squares on black, one class per corner: learnable in seconds."""
     random = np.random.default_rng(0)

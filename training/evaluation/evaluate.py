@@ -1,7 +1,7 @@
-"""What a trained run is worth: scores of its embeddings beside raw pixels and PCA of the same size.
+"""What a trained run is worth, by one named protocol: probes, clustering, style, likelihood, health, similarity.
 
-One protocol, written into every result. Without labels only what needs none is measured. It knows trained runs and
-sources; pictures are made by `training.report.pictures`.
+Every choice that a probe leaves open is made on a part of the training images; test images are scored once. Without
+labels only what needs none is measured. It knows trained runs and sources; pictures are made by `training.report`.
 """
 
 from collections.abc import Callable
@@ -11,164 +11,172 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
 
-from service.engine.images import Pixels
-from training.datasets.image_set import Source
-from training.evaluation.probes import Codes, knn_accuracy, linear_accuracy
-from training.health import active_units, held_out_passes
-from training.restore import TrainedRun, decode_latents, encode_images
-
-__all__ = ["PROTOCOL", "Evaluation", "Scores", "evaluate"]
-
-PROTOCOL = (
-    "posterior means of clean images, float32; probes fitted on training images and scored once on the test images; "
-    "linear: logistic regression on standardised features, L-BFGS, weight decay 1e-4; kNN: k = 20, majority vote; "
-    "PCA: of pixels, fitted on the first training images, at most 64 MiB of float32; "
-    "squared error: per pixel in [0, 1] units, on clean test images; ELBO: nats per view on views of the test images, "
-    "one latent sample each, beta 1"
+from training.config import Config
+from training.datasets.image_set import ImageSet, Source
+from training.evaluation.clustering import cluster
+from training.evaluation.label_free import measure_health, measure_likelihood, measure_pairs
+from training.evaluation.mlp import mlp_probe
+from training.evaluation.probes import Codes, knn_accuracies, linear_probe
+from training.evaluation.representations import Features, model_features, pca_features, raw_features
+from training.evaluation.results import PROTOCOL, Evaluation, Representation
+from training.evaluation.split import Split, choose_items, split_training
+from training.evaluation.style import (
+    TEST_IMAGES,
+    TRAIN_IMAGES,
+    StyledViews,
+    StyleScore,
+    factor_targets,
+    style_scores,
+    styled_views,
+    view_factors,
 )
+from training.evaluation.targets import Target
+from training.restore import TrainedRun
+
+__all__ = ["PROTOCOL", "STAGES", "Evaluation", "Representation", "evaluate"]
 
 _PROBE_BYTES = 512 << 20
 _PCA_BYTES = 64 << 20
 """Most memory that the raw pixels of a set may take as float32: for the probes, and for fitting PCA."""
-_CHUNK = 500
+STAGES = {False: 5, True: 7}
+"""How many times `evaluate` tells what comes next, without and with baselines."""
 
-CodePair = tuple[NDArray[np.float32], NDArray[np.float32]]
-"""Of training and test images."""
-
-
-@dataclass(frozen=True)
-class Scores:
-    """One row of the comparison; what was not measured is None. Accuracies are shares of the test images."""
-
-    name: str
-    dimensions: int
-    linear: float | None = None
-    knn_cosine: float | None = None
-    knn_euclidean: float | None = None
-    squared_error: float | None = None
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Everything `evaluation.json` holds.
-
-    Attributes:
-        rows: The model first, then PCA of the same size, then raw pixels.
-        elbo: Held-out bound in nats per view.
-        elbo_standard_error: Of the mean over test images; None when there is only one.
-        active_units: Latent dimensions in use.
-        train_images: How many of them the probes were fitted on, the first so many; all unless they are large.
-        test_images: Likewise, for every score.
-        step: Optimiser steps behind the model.
-    """
-
-    rows: tuple[Scores, ...]
-    elbo: float
-    elbo_standard_error: float | None
-    active_units: int
-    train_images: int
-    test_images: int
-    step: int
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain values, with the protocol."""
-        return {"protocol": PROTOCOL, **vars(self), "rows": [vars(row) for row in self.rows]}
+Array = NDArray[np.float32]
 
 
 def evaluate(
-    trained: TrainedRun, source: Source, device: torch.device, progress: Callable[[str], None] = lambda _: None
+    trained: TrainedRun,
+    source: Source,
+    device: torch.device,
+    progress: Callable[[str], None] = lambda _: None,
+    *,
+    baselines: bool = True,
 ) -> Evaluation:
     """Measures a run.
 
     Args:
         trained: The run.
-        source: Its images; labels are used if there are any.
+        source: Its images; labels and factors are used if there are any.
         device: Where to compute.
         progress: Told what comes next.
+        baselines: Whether to measure PCA of the same size, and raw pixels, beside the model.
     """
-    most = _images_within(_PROBE_BYTES, source)
-    train, test = source.train.images[:most], source.test.images[:most]
-    progress("embedding images")
-    train_codes, test_codes = (encode_images(trained.model, images, device) for images in (train, test))
-    own_error = _squared_error(lambda codes: decode_latents(trained.model, codes, device), test_codes, test)
-    progress("fitting PCA")
-    pca_codes, pca_error = _pca(train, test, trained.model.latent_dim, fit_on=_images_within(_PCA_BYTES, source))
-
-    def row(name: str, codes: CodePair, squared_error: float | None = None) -> Scores:
-        progress(f"probing {name}")
-        return _score(name, codes, squared_error, source, device)
-
-    rows = (
-        row("SimVAE", (train_codes, test_codes), own_error),
-        row("PCA", pca_codes, pca_error),
-        row("raw pixels", (_flat(train), _flat(test))),
-    )
+    model, config = trained.model, trained.record.config
+    probing = _Probing.of(source, config, device)
+    latents, features = model_features(model, device)
+    compared = [latents, features]
+    if baselines:
+        fitted_on = source.train.images[: _images_within(_PCA_BYTES, source)]
+        compared += [pca_features(fitted_on, model.latent_dim), raw_features()]
+    rows = []
+    for candidate in compared:
+        progress(f"probing {candidate.name}")
+        rows.append(probing.measure(candidate))
     progress("bounding the likelihood of held-out views")
-    passes = held_out_passes(trained.model, test, trained.record.config, device)
-    bound = torch.cat([result.elbo.value.cpu() for result in passes])
+    test = probing.test.images
+    likelihood = measure_likelihood(model, test, config, device)
+    progress("looking for collapse")
+    health = measure_health(model, latents.of(test), test, config, device)
+    progress("telling pairs of views apart")
+    similarity = measure_pairs(model, test, config, device)
     return Evaluation(
-        rows=rows,
-        elbo=float(bound.mean()),
-        elbo_standard_error=float(bound.std() / len(bound) ** 0.5) if len(bound) > 1 else None,
-        active_units=active_units(torch.from_numpy(test_codes)),
-        train_images=len(train),
-        test_images=len(test),
+        objective=config.objective.name,
+        seed=config.seed,
         step=trained.step,
+        train_images=len(probing.train),
+        validation_images=len(probing.split.validation),
+        test_images=len(test),
+        representations=tuple(rows),
+        likelihood=likelihood,
+        health=health,
+        similarity=similarity,
     )
+
+
+@dataclass(frozen=True)
+class _Probing:
+    """What every representation is measured on: the same images, the same split, the same views."""
+
+    train: ImageSet
+    test: ImageSet
+    split: Split
+    seen: ImageSet
+    asked: ImageSet
+    seen_views: StyledViews
+    asked_views: StyledViews
+    seed: int
+    device: torch.device
+
+    @classmethod
+    def of(cls, source: Source, config: Config, device: torch.device) -> "_Probing":
+        most, seed = _images_within(_PROBE_BYTES, source), config.seed
+        train, test = (_some(images, most, seed) for images in (source.train, source.test))
+        seen, asked = _some(train, TRAIN_IMAGES, seed), _some(test, TEST_IMAGES, seed)
+        labels = np.zeros(len(train), np.int64) if train.labels is None else train.labels
+        return cls(
+            train,
+            test,
+            split_training(labels, seed),
+            seen,
+            asked,
+            # two streams of draws: with one, the first test views would be the first training views again
+            styled_views(seen.images, config.views, 2 * seed),
+            styled_views(asked.images, config.views, 2 * seed + 1),
+            seed,
+            device,
+        )
+
+    def measure(self, features: Features) -> Representation:
+        """All probes of one representation."""
+        train, test = features.of(self.train.images), features.of(self.test.images)
+        content = self._content(features, train, test)
+        return Representation(
+            features.name,
+            train.shape[1],
+            **content,
+            style={} if features.wide else self._style(features),
+            squared_error=features.squared_error(self.test.images),
+        )
+
+    def _content(self, features: Features, train: Array, test: Array) -> dict[str, Any]:
+        if self.train.labels is None or self.test.labels is None:
+            return {}
+        target = Target("class", self.train.labels, self.test.labels)
+        codes = Codes(train, target.train, test=test, test_labels=target.test, device=self.device)
+        near = knn_accuracies(codes)
+        line = linear_probe(codes.train, codes.test, target, self.split)
+        found = {"linear": line.score, "knn_cosine": near.cosine, "knn_euclidean": near.euclidean}
+        if features.wide:
+            return {**found, "chosen": {"linear_l2": line.chosen}}
+        curved = mlp_probe(codes.train, codes.test, [target], self.split, self.seed)
+        clusters = cluster(train, test, target.test, target.classes, self.seed)
+        chosen = {"linear_l2": line.chosen, "mlp_weight_decay": curved.chosen}
+        return {**found, "mlp": curved.scores["class"], "gmm": clusters, "chosen": chosen}
+
+    def _style(self, features: Features) -> dict[str, StyleScore]:
+        views = factor_targets(view_factors(self.seen_views.parameters), view_factors(self.asked_views.parameters))
+        known = factor_targets(self.seen.factors, self.asked.factors, prefix="factor:")
+        found: dict[str, StyleScore] = {}
+        if views:
+            train, test = (part.embed(features.embed, features.device) for part in (self.seen_views, self.asked_views))
+            found |= style_scores(train, test, views, self.device, self.seed)
+        if known:
+            train, test = (features.of(part.images) for part in (self.seen, self.asked))
+            found |= style_scores(train, test, known, self.device, self.seed)
+        return found
+
+
+def _some(images: ImageSet, most: int, seed: int) -> ImageSet:
+    """At most so many images, by chance."""
+    if len(images) <= most:
+        return images
+    items = choose_items(len(images), most, seed)
+    labels = None if images.labels is None else images.labels[items]
+    return ImageSet(images.images[items], labels, {name: values[items] for name, values in images.factors.items()})
 
 
 def _images_within(size_bytes: int, source: Source) -> int:
     """How many images, as float32 pixels, fit into some memory."""
     height, width, channels = source.input.shape
-    return size_bytes // (4 * height * width * channels)
-
-
-def _score(
-    name: str,
-    codes: CodePair,
-    squared_error: float | None,
-    source: Source,
-    device: torch.device,
-) -> Scores:
-    train, test = codes
-    if source.train.labels is None or source.test.labels is None:
-        return Scores(name, train.shape[1], squared_error=squared_error)
-    train_labels, test_labels = source.train.labels[: len(train)], source.test.labels[: len(test)]
-    labelled = Codes(train, train_labels, test=test, test_labels=test_labels, device=device)
-    return Scores(
-        name,
-        train.shape[1],
-        linear=linear_accuracy(labelled),
-        knn_cosine=knn_accuracy(labelled, cosine=True),
-        knn_euclidean=knn_accuracy(labelled, cosine=False),
-        squared_error=squared_error,
-    )
-
-
-def _pca(train: Pixels, test: Pixels, dimensions: int, *, fit_on: int) -> tuple[CodePair, float]:
-    """Codes of both sets under PCA fitted on training images, and its reconstruction error on the test set."""
-    fitted_on = _flat(train[:fit_on])
-    with np.errstate(invalid="ignore"):  # images that do not vary: their shares of the variance, unused here, are 0 / 0
-        pca = PCA(min(dimensions, *fitted_on.shape), random_state=0).fit(fitted_on)
-    train_codes, test_codes = (_in_chunks(pca.transform, images) for images in (train, test))
-    error = _squared_error(lambda codes: pca.inverse_transform(codes).reshape(-1, *test.shape[1:]), test_codes, test)
-    return (train_codes, test_codes), error
-
-
-def _in_chunks(transform: Callable[[NDArray[np.float32]], NDArray[np.float32]], images: Pixels) -> NDArray[np.float32]:
-    chunks = [transform(_flat(images[start : start + _CHUNK])) for start in range(0, len(images), _CHUNK)]
-    return np.concatenate(chunks).astype(np.float32, copy=False)
-
-
-def _flat(images: Pixels) -> NDArray[np.float32]:
-    return np.divide(images.reshape(len(images), -1), 255, dtype=np.float32)
-
-
-def _squared_error(
-    decode: Callable[[NDArray[np.float32]], NDArray[np.float32]], codes: NDArray[np.float32], images: Pixels
-) -> float:
-    chunks = [slice(start, start + _CHUNK) for start in range(0, len(images), _CHUNK)]
-    errors = [np.square(decode(codes[part]) - images[part].astype(np.float32) / 255).mean((1, 2, 3)) for part in chunks]
-    return float(np.concatenate(errors).mean())
+    return max(1, size_bytes // (4 * height * width * channels))
