@@ -16,10 +16,11 @@ from rich.text import Text
 from service.engine.images import InputSpec
 from training.build import make_fabric
 from training.checkpoint import CheckpointError, load_checkpoint
-from training.config import Config, ConfigError, load_preset, preset_names, with_overrides
+from training.config import Config
 from training.datasets.image_set import DataError, Source
 from training.datasets.sources import SOURCES, open_source
 from training.observers import ConsoleObserver, TensorBoardObserver, stop_on_signals
+from training.overrides import ConfigError, load_preset, preset_names, with_overrides
 from training.run_directory import RunDirectory, RunError, RunRecord, code_version, now
 from training.trainer import DivergedError, train
 

@@ -8,7 +8,7 @@ weights, to the bit, as one that was not (on the same device and number of threa
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol, cast
+from typing import NoReturn, Protocol, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -21,6 +21,7 @@ from training.checkpoint import Checkpoint, load_checkpoint, load_weights, save_
 from training.collapse import alarms
 from training.config import Config
 from training.datasets.image_set import Source
+from training.divergence import WATCHED, DivergedError, explain, first_divergence
 from training.health import held_out_metrics, step_metrics
 from training.model import EmbeddingModel, Pass
 from training.run_directory import RunDirectory
@@ -36,10 +37,6 @@ _QUIET_SHARE, _QUIET_STEPS = 0.1, 300
 
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
-
-
-class DivergedError(Exception):
-    """The loss became infinite or not a number; the message says at which step and what likely made it."""
 
 
 class Observer(Protocol):
@@ -146,7 +143,7 @@ class _Trainer:
         metrics = step_metrics(result)
         for name, value in metrics.items():
             self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value
-        self.unchecked.append(torch.stack([metrics[name] for name in self.watched(metrics)]))
+        self.unchecked.append(torch.stack([metrics[name] for name in WATCHED if name in metrics]))
         if len(self.unchecked) == _CHECK_EVERY:
             self.check_finite()
 
@@ -161,7 +158,7 @@ class _Trainer:
         self.check_finite()
         outside = held_out_metrics(self.averaged(), self.source.test.images, self.config, self.fabric.device)
         if not math.isfinite(outside["held_out_loss"]):  # the last step threw the weights; its loss was from before it
-            raise DivergedError(self._divergence(self.step, "The held-out loss", outside["held_out_loss"]))
+            self.give_up(self.step, "The held-out loss", outside["held_out_loss"])
         warnings = alarms({**outside, "latent_dim": self.model.latent_dim}) if self.warmed_up() else []
         self.average_sums()
         row = {
@@ -185,10 +182,6 @@ class _Trainer:
         share = max(self.config.optimiser.warm_up, _QUIET_SHARE)
         return self.step > max(share * self.total, _QUIET_STEPS)
 
-    def watched(self, metrics: dict[str, Tensor]) -> list[str]:
-        """The metrics that tell which part of the loss broke, the loss first."""
-        return [name for name in ("loss", "log_likelihood", "kl") if name in metrics]
-
     def agree(self, stop: bool) -> bool:
         """What the first process says, for all: they must stop at the same step."""
         return bool(self.fabric.broadcast(stop)) if self.fabric.world_size > 1 else stop
@@ -208,14 +201,9 @@ class _Trainer:
         if not self.unchecked:
             return
         values = self.mean_over_processes(torch.stack(self.unchecked)).cpu()
-        bad = (~values.isfinite().all(1)).nonzero()
-        if len(bad):
-            first = int(bad[0])
-            loss, *terms = values[first].tolist()
-            kinds = zip(("reconstruction", "KL"), terms, strict=False)
-            broken = " and ".join(f"the {name}" for name, value in kinds if not math.isfinite(value))
-            step = self.step - len(values) + first + 1
-            raise DivergedError(self._divergence(step, f"The loss, through {broken or 'its sum'},", loss))
+        if (found := first_divergence(values)) is not None:
+            first, what, loss = found
+            self.give_up(self.step - len(values) + first + 1, what, loss)
         self.unchecked = []
 
     def save(self) -> None:
@@ -256,12 +244,10 @@ class _Trainer:
     def _average(self, averaged: Tensors, current: Tensors, _count: Tensor | int) -> None:
         torch._foreach_lerp_(averaged, current, 1 - averaging_decay(self.step, self.config.optimiser))
 
-    def _divergence(self, step: int, what: str, value: float) -> str:
-        config, rate = self.config.optimiser, learning_rate(step - 1, self.total, self.config.optimiser)
-        other = " --set optimiser.precision=32-true" if config.precision != "32-true" else ""
-        kept = "the checkpoint there is from before" if self.run.checkpoint.exists() else "no checkpoint was written"
-        return (
-            f"{what} became {value} at step {step} of {self.total} (epoch {(step - 1) // self.steps + 1}). The likely "
-            f"cause is a learning rate that is too high (it was {rate:.2g}). Start again into another --out with "
-            f"--set optimiser.lr={config.lr / 3:.1g}{other}; {self.run.path} stays as it was, {kept}."
+    def give_up(self, step: int, what: str, value: float) -> NoReturn:
+        """Ends a run that no longer computes anything."""
+        config, total = self.config, self.total
+        message = explain(
+            what, value, step=step, total=total, epochs=config.epochs, config=config.optimiser, run=self.run
         )
+        raise DivergedError(message)

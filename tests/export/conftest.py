@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from export.bundle_writer import Exported, export_run
-from training.config import load_preset, with_overrides
+from training.build import make_fabric
 from training.datasets.image_set import Source
 from training.datasets.sources import open_source
+from training.overrides import load_preset, with_overrides
 from training.run_directory import RunDirectory, RunRecord, code_version, now
-from training.build import make_fabric
 from training.trainer import train
 
 

@@ -18,8 +18,8 @@ from service.engine.images import InputSpec
 from service.engine.model import Model
 from training.build import make_fabric
 from training.checkpoint import CheckpointError
-from training.config import load_preset, with_overrides
 from training.datasets.image_set import ImageSet, Source
+from training.overrides import load_preset, with_overrides
 from training.restore import load_run
 from training.run_directory import RunDirectory, RunRecord, now
 from training.trainer import train

@@ -7,8 +7,8 @@ from export.calibration import calibrate, held_out_views, typicality
 from service.engine.manifest import EmbeddingSpec
 from service.engine.results import Embeddings
 from service.engine.similarity import log_likelihood_ratio, probability_same
-from training.config import load_preset, with_overrides
 from training.datasets.image_set import Source
+from training.overrides import load_preset, with_overrides
 
 SPEC = EmbeddingSpec(dim=4, sigma2=0.3, tau2=0.7)
 

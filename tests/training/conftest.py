@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from service.engine.images import InputSpec
-from training.config import Config, load_preset, with_overrides
+from training.config import Config
 from training.datasets.image_set import ImageSet, Source
+from training.overrides import load_preset, with_overrides
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from training.config import ConfigError, load_preset, preset_names, with_overrides
+from training.overrides import ConfigError, load_preset, preset_names, with_overrides
 
 
 def test_every_preset_is_valid() -> None:

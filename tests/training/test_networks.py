@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from training.build import build_model
-from training.config import NetworkConfig, load_preset, with_overrides
+from training.config import NetworkConfig
 from training.networks import make_decoder, make_encoder
+from training.overrides import load_preset, with_overrides
 
 
 @pytest.mark.parametrize("kind", ["conv", "mlp"])

@@ -9,8 +9,9 @@ import torch
 import training.trainer
 from training.build import build_model, make_fabric
 from training.checkpoint import Checkpoint, CheckpointError, load_checkpoint
-from training.config import Config, ViewsConfig, load_preset, with_overrides
+from training.config import Config, ViewsConfig
 from training.datasets.image_set import ImageSet, Source
+from training.overrides import load_preset, with_overrides
 from training.run_directory import RunDirectory
 from training.schedule import averaging_decay, learning_rate
 from training.trainer import DivergedError, train

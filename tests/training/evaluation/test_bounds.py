@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from training.build import build_model
-from training.config import Config, with_overrides
+from training.config import Config
 from training.datasets.image_set import Source
 from training.evaluation.bounds import importance_weighted_gain, mean_error
 from training.generative import GenerativeModel
 from training.health import held_out_passes
+from training.overrides import with_overrides
 
 CPU = torch.device("cpu")
 

@@ -9,7 +9,7 @@ import torch
 
 import training.evaluation.evaluate
 from training.build import build_model, make_fabric
-from training.config import Config, with_overrides
+from training.config import Config
 from training.datasets.image_set import ImageSet, Source
 from training.evaluation.evaluate import STAGES, Evaluation, evaluate
 from training.evaluation.mlp import mlp_probe
@@ -19,6 +19,7 @@ from training.evaluation.split import split_training
 from training.evaluation.targets import Target
 from training.generative import GenerativeModel
 from training.health import held_out_metrics
+from training.overrides import with_overrides
 from training.restore import TrainedRun, decode_latents, encode_images, feature_images, load_run
 from training.run_directory import RunDirectory, RunRecord, code_version, now
 from training.trainer import train

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from service.engine.images import InputSpec
-from training.config import Config, with_overrides
+from training.config import Config
 from training.evaluation.seeds import over_images, over_seeds, refuse_unlike
+from training.overrides import with_overrides
 from training.run_directory import RunRecord
 
 

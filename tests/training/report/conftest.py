@@ -12,8 +12,8 @@ import pytest
 
 from service.engine.images import InputSpec
 from training.build import make_fabric
-from training.config import load_preset, with_overrides
 from training.datasets.image_set import ImageSet, Source
+from training.overrides import load_preset, with_overrides
 from training.run_directory import RunDirectory, RunRecord, code_version, now, write_json
 from training.trainer import train
 
