@@ -26,9 +26,10 @@ from time_to_accuracy import compare_time_to_accuracy
 from torch.utils.flop_counter import FlopCounterMode
 
 from training.batches import generator_for
-from training.config import Config, load_preset, with_overrides
+from training.config import Config
 from training.datasets.image_set import Source
 from training.datasets.sources import open_source
+from training.overrides import load_preset, with_overrides
 from training.run_directory import code_version
 from training.views import make_views
 
