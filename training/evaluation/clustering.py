@@ -17,6 +17,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.mixture import GaussianMixture
 
 from training.evaluation.split import choose_items
+from training.evaluation.threads import one_thread
 
 __all__ = ["Clustering", "assignment_accuracy", "cluster"]
 
@@ -42,6 +43,7 @@ class Clustering:
     ari: float
 
 
+@one_thread()
 def cluster(
     train: NDArray[np.floating], test: NDArray[np.floating], labels: NDArray[np.int64], classes: int, seed: int
 ) -> Clustering | None:

@@ -16,6 +16,7 @@ from torch.nn import functional
 from training.evaluation.linear import standardise
 from training.evaluation.split import Split
 from training.evaluation.targets import Target, accuracy, r_squared
+from training.evaluation.threads import one_thread
 
 __all__ = ["DECAYS", "HIDDEN", "STEPS", "MlpProbe", "mlp_probe"]
 
@@ -42,6 +43,7 @@ class MlpProbe:
     chosen: float
 
 
+@one_thread()
 def mlp_probe(train: Tensor, test: Tensor, targets: Sequence[Target], split: Split, seed: int) -> MlpProbe:
     """Fits the network with the weight decay of the best mean validation score, and scores it on the test items.
 

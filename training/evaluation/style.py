@@ -20,6 +20,7 @@ from training.evaluation.mlp import mlp_probe
 from training.evaluation.probes import linear_probe
 from training.evaluation.split import split_training
 from training.evaluation.targets import Target
+from training.evaluation.threads import one_thread
 from training.views import ViewParameters, apply_views, draw_views
 
 __all__ = [
@@ -131,6 +132,7 @@ def factor_targets(
     return [target for target in targets if not target.constant]
 
 
+@one_thread()
 def style_scores(
     train: NDArray[np.float32], test: NDArray[np.float32], targets: Sequence[Target], device: torch.device, seed: int
 ) -> dict[str, StyleScore]:
