@@ -36,6 +36,7 @@ from training.views import make_views
 PRESETS = {"demo": "convolutional encoder", "paper": "the paper's MLP"}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 GEMM_SIZES = ((1024, 784, 2000), (2048, 2048, 2048))
+GPU_SIZE = (8192, 8192, 8192)  # what fills a processor leaves a GPU idle
 SPEED_TARGET, SOONER_TARGET, ACCURACY = 3.0, 10.0, 0.80
 STAGES = ("views", "forward", "backward", "optimiser", "whole step")
 
@@ -113,7 +114,7 @@ def describe_machine(device: torch.device) -> str:
 def gemm_rate(device: torch.device, dtype: torch.dtype, repeats: int = 20) -> float:
     """The best rate of matrix products of the size of the networks' layers, and of larger ones, in FLOP/s."""
     now, best = clock(device), 0.0
-    for rows, inner, columns in GEMM_SIZES:
+    for rows, inner, columns in (*GEMM_SIZES, *([GPU_SIZE] if device.type == "cuda" else [])):
         left = torch.rand(rows, inner, device=device).to(dtype)
         right = torch.rand(inner, columns, device=device).to(dtype)
         for _ in range(repeats):
