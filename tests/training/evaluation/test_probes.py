@@ -153,3 +153,15 @@ def test_validation_chooses_the_penalty_that_generalises() -> None:
     bare = Ridge(1e-8).fit(features[:90], values[:90]).predict(features[90:])
     assert probe.chosen >= 1e-1
     assert probe.score > r_squared(values[90:], bare)
+
+
+@pytest.mark.parametrize(("items", "size"), [(40, 300), (300, 40)])
+def test_principal_axes_keep_distances_of_training_items_however_many_dimensions_there_are(
+    items: int, size: int
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    train, test = standardise(torch.randn(items, size, generator=generator), torch.randn(7, size, generator=generator))
+    turned, asked = rotate(train, test)
+    assert turned.shape == (items, min(items, size))
+    torch.testing.assert_close(torch.cdist(turned, turned), torch.cdist(train, train), rtol=1e-4, atol=2e-2)
+    torch.testing.assert_close(asked @ turned.T, test @ train.T, rtol=1e-3, atol=1e-2)
