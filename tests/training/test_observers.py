@@ -14,9 +14,9 @@ from training.observers import TensorBoardObserver, stop_on_signals
 def test_a_resumed_curve_keeps_what_was_done_and_hides_what_is_done_again(tmp_path: Path) -> None:
     with TensorBoardObserver(tmp_path, 0) as board:
         for step, elbo in ((8, 1.0), (16, 2.0), (24, -1.0)):
-            board.epoch({"step": step, "elbo": elbo})
+            board.epoch({"step": step, "elbo": elbo}, [])
     with TensorBoardObserver(tmp_path, 16) as board:
-        board.epoch({"step": 24, "elbo": 3.0})
+        board.epoch({"step": 24, "elbo": 3.0}, [])
     events = EventAccumulator(str(tmp_path)).Reload()  # type: ignore[no-untyped-call]
     assert [(event.step, event.value) for event in events.Scalars("elbo")] == [(8, 1.0), (16, 2.0), (24, 3.0)]
 
