@@ -178,7 +178,7 @@ def test_an_interrupted_run_leaves_no_file(tiny_bundle: Path, tmp_path: Path, ma
     folder.mkdir()
     large = tmp_path / "many" / ".large"
     large.write_bytes(make_image("PNG", size=(1500, 1500), mode="RGB"))
-    for number in range(300):
+    for number in range(2_000):
         (folder / f"{number}.png").symlink_to(large)
     arguments = [str(folder), str(tmp_path / "out.npy"), "--model", str(tiny_bundle), "--batch", "2"]
     process = subprocess.Popen([*command(), *arguments], stderr=subprocess.DEVNULL, env=os.environ | {"TERM": "dumb"})

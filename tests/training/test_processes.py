@@ -26,6 +26,14 @@ def complete(*command: str | Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def both(folder: Path, settings: tuple[str, ...]) -> tuple[Path, Path]:
+    """The same run in one process and in two."""
+    one, two = folder / "one", folder / "two"
+    complete(BIN / "simvae-train", *start(one, *settings, epochs=1))
+    complete(*TORCHRUN, BIN / "simvae-train", *start(two, *settings, epochs=1))
+    return one, two
+
+
 def rows(run: Path) -> list[dict[str, float]]:
     lines = (run / "metrics.jsonl").read_text().splitlines()
     return [{name: value for name, value in json.loads(line).items() if name != "elapsed_s"} for line in lines]
@@ -66,20 +74,26 @@ def test_a_run_killed_again_and_again_ends_as_one_left_alone(tmp_path: Path) -> 
     [
         ("objective.sigma_x=optimal", "objective.rho=per-dimension"),
         ("objective.posterior=structured", "objective.sigma_x=learned"),
-        ("objective.name=vicreg",),
-        ("objective.name=simclr",),
     ],
-    ids=["optimal", "structured", "vicreg", "simclr"],
+    ids=["optimal", "structured"],
 )
 def test_two_processes_train_the_model_that_one_would(settings: tuple[str, ...], tmp_path: Path) -> None:
     """The batch, its views and its noise are the same; sums are taken in another order."""
-    one, two = tmp_path / "one", tmp_path / "two"
-    complete(BIN / "simvae-train", *start(one, *settings, epochs=1))
-    complete(*TORCHRUN, BIN / "simvae-train", *start(two, *settings, epochs=1))
+    one, two = both(tmp_path, settings)
     assert_same(load_checkpoint(one / "checkpoint.pt"), load_checkpoint(two / "checkpoint.pt"), tolerance=2e-4)
-    assert {name for name, _ in rows(one)[0].items()} == set(rows(two)[0])
+    assert set(rows(one)[0]) == set(rows(two)[0])
     for name, value in rows(one)[0].items():
         assert rows(two)[0][name] == pytest.approx(value, rel=1e-3, abs=1e-3), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["vicreg", "simclr"])
+def test_two_processes_contrast_the_whole_batch(objective: str, tmp_path: Path) -> None:
+    """Batch normalisation and Adam make much of the order of sums, so only losses are compared here; that gradients are
+    equal is shown in `test_distributed.py`. Half a batch in each process would have other losses."""
+    one, two = (rows(run)[0] for run in both(tmp_path, (f"objective.name={objective}",)))
+    assert one.keys() == two.keys()
+    assert two["loss"] == pytest.approx(one["loss"], rel=5e-3)
 
 
 @pytest.mark.slow
