@@ -31,7 +31,7 @@ from training.evaluation.split import split_training
 from training.model import EmbeddingModel
 from training.overrides import load_preset, with_overrides
 from training.restore import encode_images, load_run
-from training.run_directory import RunDirectory, RunRecord, code_version, now, write_json
+from training.run_directory import RunDirectory, new_record, write_json
 from training.trainer import train
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -84,16 +84,7 @@ def carry_out(job: Job) -> dict[str, Any]:
     run, config = RunDirectory(job.path), job.config
     source = open_source(job.data)
     command = f"benchmarks/claims.py ({job.objective}, {job.label})"
-    record = RunRecord(
-        source=job.data,
-        input=source.input,
-        images=len(source.train),
-        preset="demo",
-        config=config,
-        code_version=code_version(),
-        command=command,
-        created=now(),
-    )
+    record = new_record(job.data, source, config, preset="demo", command=command)
     if not run.config.exists():
         run.create(record)
     elif run.record().config != config:

@@ -20,7 +20,7 @@ from training.datasets.image_set import Source
 from training.health import to_pixels
 from training.restore import encode_images
 from training.run_directory import RunDirectory
-from training.trainer import _Trainer
+from training.trainer import Trainer
 
 __all__ = ["Learner", "Ours", "Released", "clock", "set_aside"]
 
@@ -57,7 +57,7 @@ class Ours:
     """
 
     def __init__(self, config: Config, source: Source, device: str, folder: Path) -> None:
-        self.trainer = _Trainer(RunDirectory(folder), config, source, make_fabric(device, config.optimiser.precision))
+        self.trainer = Trainer(RunDirectory(folder), config, source, make_fabric(device, config.optimiser.precision))
         self.device = self.trainer.fabric.device
         self.views_per_step = self.trainer.batch * config.views.count
         self.steps = self.trainer.total

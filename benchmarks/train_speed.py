@@ -164,7 +164,7 @@ def time_stages(learner: Ours, device: torch.device, steps: int) -> dict[str, fl
 
 
 def _stages(learner: Ours) -> dict[str, Callable[[], object]]:
-    """What `_Trainer.optimise` does, in four calls to be made in this order."""
+    """What `Trainer.optimise` does, in four calls to be made in this order."""
     trainer, config = learner.trainer, learner.trainer.config
     state = {}
 

@@ -92,13 +92,15 @@ def epoch_order(images: int, batch: int, seed: int, epoch: int) -> Tensor:
 
 
 def fetcher(images: Pixels, device: torch.device) -> Fetch:
-    """Chooses how batches get to the device: small sets move there once, large ones stay where they are mapped.
+    """Chooses how batches get to the device: a small set moves there once, a large one stays where it is mapped.
+
+    On a CPU a copy would only take memory twice: what is mapped is in the page cache once it was read.
 
     Args:
         images: uint8 of shape [N, H, W, C], possibly memory-mapped.
         device: Where training computes.
     """
-    if images.nbytes <= _RESIDENT_BYTES:
+    if device.type != "cpu" and images.nbytes <= _RESIDENT_BYTES:
         resident = torch.from_numpy(np.array(images)).to(device)
         return lambda indices: resident[indices.to(device)]
     return lambda indices: torch.from_numpy(np.asarray(images[indices.numpy()])).to(device)

@@ -4,13 +4,14 @@ A checkpoint is written beside the old one and renamed over it only when it is c
 nothing but tensors and plain values.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from training.files import written_whole
 
 __all__ = ["Checkpoint", "CheckpointError", "load_checkpoint", "load_weights", "save_checkpoint"]
 
@@ -50,20 +51,14 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     Raises:
         CheckpointError: The disk is full or not writable; the earlier checkpoint is untouched.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("wb") as file:
+        with written_whole(path) as file:
             torch.save({"format": FORMAT, **vars(checkpoint)}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
     except (OSError, RuntimeError) as error:  # torch's zip writer turns a failed write into RuntimeError
         kept = "the earlier checkpoint there is untouched" if path.exists() else "no earlier checkpoint exists"
         raise CheckpointError(
             f"{path}: cannot write the checkpoint of step {checkpoint.step}: {error}; {kept}."
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -21,7 +21,7 @@ from training.datasets.image_set import DataError, Source
 from training.datasets.sources import SOURCES, open_source
 from training.observers import ConsoleObserver, TensorBoardObserver, stop_on_signals
 from training.overrides import ConfigError, load_preset, preset_names, with_overrides
-from training.run_directory import RunDirectory, RunError, RunRecord, code_version, now
+from training.run_directory import RunDirectory, RunError, RunRecord, new_record
 from training.trainer import DivergedError, train
 
 __all__ = ["main", "make_console", "open_images", "reported_errors"]
@@ -169,14 +169,5 @@ def _input_spec(config: Config) -> InputSpec:
 
 
 def _record(source: str, images: Source, preset: str, config: Config) -> RunRecord:
-    is_folder = source not in SOURCES
-    return RunRecord(
-        source=str(Path(source).expanduser().resolve()) if is_folder else source,
-        input=images.input,
-        images=len(images.train),
-        preset=preset,
-        config=config,
-        code_version=code_version(),
-        command=shlex.join(["simvae-train", *sys.argv[1:]]),
-        created=now(),
-    )
+    name = source if source in SOURCES else str(Path(source).expanduser().resolve())
+    return new_record(name, images, config, preset=preset, command=shlex.join(["simvae-train", *sys.argv[1:]]))

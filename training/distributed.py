@@ -48,16 +48,16 @@ def gather(tensor: Tensor) -> Tensor:
     return gathered
 
 
-def all_mean(scalar: Tensor) -> Tensor:
-    """The mean over the ranks of a statistic that is a constant to autograd.
+def all_mean(statistic: Tensor) -> Tensor:
+    """The mean over the ranks of a statistic that is a constant to autograd; not a number if it is none on one of them.
 
     Args:
-        scalar: Shape [], a mean over as many elements on every rank.
+        statistic: Of any shape, a mean over as many elements on every rank.
 
     Returns:
-        Shape [], detached.
+        Same shape, detached.
     """
-    mean = scalar.detach().clone()
+    mean = statistic.detach().clone()
     if world_size() > 1:
         distributed.all_reduce(mean)
         mean /= world_size()

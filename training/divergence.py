@@ -4,11 +4,11 @@ import math
 
 from torch import Tensor
 
-from training.config import OptimiserConfig
+from training.config import Config
 from training.run_directory import RunDirectory
 from training.schedule import learning_rate
 
-__all__ = ["WATCHED", "DivergedError", "explain", "first_divergence"]
+__all__ = ["WATCHED", "DivergedError", "diverged", "first_divergence"]
 
 WATCHED = ("loss", "log_likelihood", "kl")
 """The metrics of a step that tell which part broke; a discriminative objective has the first only."""
@@ -37,25 +37,23 @@ def first_divergence(values: Tensor) -> tuple[int, str, float] | None:
     return first, f"The loss, through {broken or 'its sum'},", loss
 
 
-def explain(
-    what: str, value: float, *, step: int, total: int, epochs: int, config: OptimiserConfig, run: RunDirectory
-) -> str:
-    """The message of a DivergedError.
+def diverged(what: str, value: float, *, step: int, total: int, config: Config, run: RunDirectory) -> DivergedError:
+    """The error of a run that no longer computes anything.
 
     Args:
         what: Which figure broke, as the subject of a sentence.
         value: What it became.
         step: After which step, counted from 1.
         total: Steps of the run.
-        epochs: Epochs of the run.
-        config: How it was optimised.
+        config: How it was optimised, and for how many epochs.
         run: Where its last good state is.
     """
-    rate = learning_rate(step - 1, total, config)
-    other = " --set optimiser.precision=32-true" if config.precision != "32-true" else ""
+    optimiser, rate = config.optimiser, learning_rate(step - 1, total, config.optimiser)
+    other = " --set optimiser.precision=32-true" if optimiser.precision != "32-true" else ""
     kept = "the checkpoint there is from before" if run.checkpoint.exists() else "no checkpoint was written"
-    return (
-        f"{what} became {value} at step {step} of {total} (epoch {(step - 1) * epochs // total + 1}). The likely "
+    epoch = (step - 1) * config.epochs // total + 1
+    return DivergedError(
+        f"{what} became {value} at step {step} of {total} (epoch {epoch}). The likely "
         f"cause is a learning rate that is too high (it was {rate:.2g}). Start again into another --out with "
-        f"--set optimiser.lr={config.lr / 3:.1g}{other}; {run.path} stays as it was, {kept}."
+        f"--set optimiser.lr={optimiser.lr / 3:.1g}{other}; {run.path} stays as it was, {kept}."
     )

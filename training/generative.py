@@ -110,7 +110,7 @@ class GenerativeModel(EmbeddingModel):
         logits = self._logits(views, inferred.latents)
         pixels = logits.sigmoid()
         variance = self._variance_of(views, pixels)
-        log_likelihood = self._log_likelihood(views, logits, variance).mean(1)
+        log_likelihood = self._log_likelihood(views, logits, pixels, variance).mean(1)
         bound = Elbo(log_likelihood, inferred.kl / views.shape[1], self.objective.beta)
         loss = -bound.objective.mean()
         if self.objective.name == "cr-vae":
@@ -128,7 +128,7 @@ class GenerativeModel(EmbeddingModel):
             noise: From `draw_noise`.
         """
         groups, count = views.shape[:2]
-        outputs = self._outputs(views.flatten(0, 1)).reshape(groups, count, -1)
+        outputs = self.outputs(views.flatten(0, 1)).reshape(groups, count, -1)
         mean, log_var = outputs.chunk(2, -1)
         prior = self.prior
         if prior is not None and self.objective.posterior == "structured":
@@ -152,8 +152,20 @@ class GenerativeModel(EmbeddingModel):
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance of each image's posterior, shape [N, D] each; images as in `encode`."""
-        mean, log_var = self._outputs(images).chunk(2, -1)
+        mean, log_var = self.outputs(images).chunk(2, -1)
         return structured.single(mean, log_var) if self.objective.posterior == "structured" else (mean, log_var)
+
+    def outputs(self, images: Tensor) -> Tensor:
+        """What the encoder says of each image, in float32 at least, shape [N, 2D]: means, then held log variances.
+
+        They are the posterior's of an image alone, or, where the posterior is structured, a message's to its group.
+
+        Args:
+            images: Pixels in [0, 1], shape [N, C, H, W].
+        """
+        outputs = self.encoder(images)
+        mean, log_var = (outputs if outputs.dtype == torch.float64 else outputs.float()).chunk(2, -1)
+        return torch.cat((mean, log_var.clamp(*_LOG_VAR_RANGE)), -1)
 
     def decode(self, latents: Tensor) -> Tensor:
         """The mean image of p(x | z), in [0, 1].
@@ -178,18 +190,12 @@ class GenerativeModel(EmbeddingModel):
             Shape [B, J].
         """
         logits = self._logits(views, latents)
-        return self._log_likelihood(views, logits, self.pixel_variance)
+        return self._log_likelihood(views, logits, logits.sigmoid(), self.pixel_variance)
 
-    def _outputs(self, images: Tensor) -> Tensor:
-        """Means and held log variances, at least float32; shape [N, 2D]."""
-        outputs = self.encoder(images)
-        mean, log_var = (outputs if outputs.dtype == torch.float64 else outputs.float()).chunk(2, -1)
-        return torch.cat((mean, log_var.clamp(*_LOG_VAR_RANGE)), -1)
-
-    def _log_likelihood(self, views: Tensor, logits: Tensor, variance: float | Tensor) -> Tensor:
+    def _log_likelihood(self, views: Tensor, logits: Tensor, pixels: Tensor, variance: float | Tensor) -> Tensor:
         if self.objective.likelihood == "bernoulli":
             return bernoulli_log_prob(views, logits)
-        return gaussian_log_prob(views, logits.sigmoid(), variance)
+        return gaussian_log_prob(views, pixels, variance)
 
     def _variance_of(self, views: Tensor, pixels: Tensor) -> float | Tensor:
         """σ_x² for a batch; the optimal one is the batch's own while training, and remembered for later."""

@@ -35,7 +35,9 @@ def gaussian_log_prob(x: Tensor, mean: Tensor, variance: float | Tensor) -> Tens
         if not variance > 0:
             raise ValueError(f"the pixel variance must be positive, found {variance}")
         variance = x.new_tensor(variance, dtype=torch.promote_types(x.dtype, torch.float32))
-    return -0.5 * (_squared_error(x, mean) / variance + (2 * math.pi * variance).log()).sum((-3, -2, -1))
+    pixels = math.prod(x.shape[-3:])
+    squared_error = _squared_error(x, mean).sum((-3, -2, -1))
+    return -0.5 * (squared_error / variance + pixels * (2 * math.pi * variance).log())
 
 
 def optimal_variance(x: Tensor, mean: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import json
-import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +13,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from service.engine.images import InputSpec
 from training.config import Config
+from training.datasets.image_set import Source
+from training.files import written_whole
 
-__all__ = ["RunDirectory", "RunError", "RunRecord", "code_version", "now", "write_json"]
+__all__ = ["RunDirectory", "RunError", "RunRecord", "code_version", "new_record", "now", "write_json"]
 
 
 class RunError(Exception):
@@ -46,6 +47,28 @@ class RunRecord(BaseModel):
     code_version: str
     command: str
     created: str
+
+
+def new_record(source: str, images: Source, config: Config, *, preset: str, command: str) -> RunRecord:
+    """The record of a run that begins now, with the code as it is.
+
+    Args:
+        source: The data's name, or the absolute path of a folder.
+        images: What it was opened as.
+        config: The configuration, after overrides.
+        preset: The preset it began as.
+        command: What repeats the run.
+    """
+    return RunRecord(
+        source=source,
+        input=images.input,
+        images=len(images.train),
+        preset=preset,
+        config=config,
+        code_version=code_version(),
+        command=command,
+        created=now(),
+    )
 
 
 @dataclass(frozen=True)
@@ -171,16 +194,10 @@ def now() -> str:
 
 
 def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with written_whole(path) as file:
+            file.write(text.encode())
     except OSError as error:
         raise RunError(
             f"{path}: expected to write it, found: {error.strerror}; what was there is untouched."
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)

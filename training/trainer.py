@@ -21,20 +21,20 @@ from training.checkpoint import Checkpoint, load_checkpoint, load_weights, save_
 from training.collapse import alarms
 from training.config import Config
 from training.datasets.image_set import Source
-from training.divergence import WATCHED, DivergedError, explain, first_divergence
+from training.distributed import all_mean
+from training.divergence import WATCHED, DivergedError, diverged, first_divergence
 from training.health import held_out_metrics, step_metrics
 from training.model import EmbeddingModel, Pass
 from training.run_directory import RunDirectory
 from training.schedule import averaging_decay, learning_rate, parameter_groups
 from training.views import apply_views, draw_views
 
-__all__ = ["DivergedError", "Observer", "train"]
+__all__ = ["DivergedError", "Observer", "Trainer", "train"]
 
 _CHECK_EVERY = 25
 """Steps between looks at whether the loss is finite; on a GPU every look waits for the device."""
 _QUIET_SHARE, _QUIET_STEPS = 0.1, 300
 """The share of a run, and at least so many steps, in which nothing is called wrong yet."""
-
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
@@ -76,7 +76,7 @@ def train(
         CheckpointError: A checkpoint cannot be written or read.
         RunError: Metrics cannot be written.
     """
-    trainer = _Trainer(run, config, source, fabric)
+    trainer = Trainer(run, config, source, fabric)
     while trainer.step < trainer.total:
         epoch, done = divmod(trainer.step, trainer.steps)
         stopping = False
@@ -96,8 +96,15 @@ def train(
     return trainer.step == trainer.total
 
 
-class _Trainer:
-    """The state of a run, and what is done to it: a step, the end of an epoch, a checkpoint."""
+class Trainer:
+    """The state of a run, and what is done to it: a step, the end of an epoch, a checkpoint.
+
+    Args:
+        run: Where checkpoint and metrics go; a checkpoint that is there is taken up.
+        config: What to do.
+        source: Images to learn from, and some held out.
+        fabric: Device and precision.
+    """
 
     def __init__(self, run: RunDirectory, config: Config, source: Source, fabric: Fabric) -> None:
         self.run, self.config, self.source, self.fabric = run, config, source, fabric
@@ -188,19 +195,13 @@ class _Trainer:
 
     def average_sums(self) -> None:
         """Gives every process the metrics of the whole batches."""
-        self.sums = {name: self.mean_over_processes(value) for name, value in self.sums.items()}
-
-    def mean_over_processes(self, value: Tensor) -> Tensor:
-        """The same mean in every process, not a number if it is none in one of them."""
-        if self.fabric.world_size == 1:
-            return value
-        return cast("Tensor", self.fabric.all_reduce(value, reduce_op="mean"))
+        self.sums = {name: all_mean(value) for name, value in self.sums.items()}
 
     def check_finite(self) -> None:
         """Raises DivergedError if a loss since the last look was infinite or not a number."""
         if not self.unchecked:
             return
-        values = self.mean_over_processes(torch.stack(self.unchecked)).cpu()
+        values = all_mean(torch.stack(self.unchecked)).cpu()
         if (found := first_divergence(values)) is not None:
             first, what, loss = found
             self.give_up(self.step - len(values) + first + 1, what, loss)
@@ -246,8 +247,4 @@ class _Trainer:
 
     def give_up(self, step: int, what: str, value: float) -> NoReturn:
         """Ends a run that no longer computes anything."""
-        config, total = self.config, self.total
-        message = explain(
-            what, value, step=step, total=total, epochs=config.epochs, config=config.optimiser, run=self.run
-        )
-        raise DivergedError(message)
+        raise diverged(what, value, step=step, total=self.total, config=self.config, run=self.run)

@@ -9,7 +9,7 @@ from training.build import make_fabric
 from training.datasets.image_set import Source
 from training.datasets.sources import open_source
 from training.overrides import load_preset, with_overrides
-from training.run_directory import RunDirectory, RunRecord, code_version, now
+from training.run_directory import RunDirectory, new_record
 from training.trainer import train
 
 
@@ -22,18 +22,8 @@ def sample() -> Source:
 def run(tmp_path_factory: pytest.TempPathFactory, sample: Source) -> RunDirectory:
     config = with_overrides(load_preset("tiny"), ["network.decoder=mlp", "network.decoder_hidden=[64]", "epochs=3"])
     directory = RunDirectory(tmp_path_factory.mktemp("runs") / "sample")
-    directory.create(
-        RunRecord(
-            source="fashion-mnist-sample",
-            input=sample.input,
-            images=len(sample.train),
-            preset="tiny",
-            config=config,
-            code_version=code_version(),
-            command="simvae-train fashion-mnist-sample --preset tiny",
-            created=now(),
-        )
-    )
+    command = "simvae-train fashion-mnist-sample --preset tiny"
+    directory.create(new_record("fashion-mnist-sample", sample, config, preset="tiny", command=command))
     assert train(directory, config, sample, fabric=make_fabric("cpu", "32-true"))
     return directory
 

@@ -21,7 +21,7 @@ from training.checkpoint import CheckpointError
 from training.datasets.image_set import ImageSet, Source
 from training.overrides import load_preset, with_overrides
 from training.restore import load_run
-from training.run_directory import RunDirectory, RunRecord, now
+from training.run_directory import RunDirectory, new_record
 from training.trainer import train
 
 CPU = torch.device("cpu")
@@ -117,12 +117,7 @@ def test_every_shape_prior_and_likelihood_can_be_exported(
     spec = InputSpec(height=shape[0], width=shape[1], colour_mode="RGB")
     source = Source("noise", spec, ImageSet(images[:10]), ImageSet(images[10:]))
     run = RunDirectory(tmp_path / "noise")
-    run.create(
-        RunRecord(
-            source="/photos/noise", input=spec, images=10, preset="tiny", config=config,
-            code_version="0", command="simvae-train", created=now(),
-        )
-    )  # fmt: skip
+    run.create(new_record("/photos/noise", source, config, preset="tiny", command="simvae-train"))
     assert train(run, config, source, fabric=make_fabric("cpu", config.optimiser.precision))
     manifest = export_run(run, tmp_path / "models" / "noise", source).manifest
     assert manifest.input.shape == shape

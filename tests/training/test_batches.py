@@ -45,12 +45,16 @@ def test_no_two_purposes_steps_or_seeds_share_a_stream() -> None:
     assert len(draws) == 5 * 4 * 50
 
 
-def test_resident_and_memory_mapped_images_are_fetched_alike(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_small_and_memory_mapped_images_are_fetched_alike(
+    device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     images = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 1), dtype=np.uint8)
     np.save(tmp_path / "images.npy", images)
     mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
     indices = torch.tensor([3, 0, 19, 3])
-    resident = fetcher(images, CPU)(indices)
+    small = fetcher(images, torch.device(device))(indices)
     monkeypatch.setattr(training.batches, "_RESIDENT_BYTES", 0)
-    torch.testing.assert_close(fetcher(mapped, CPU)(indices), resident)
-    assert resident.tolist() == images[indices].tolist()
+    torch.testing.assert_close(fetcher(mapped, torch.device(device))(indices), small)
+    assert small.device.type == device
+    assert small.tolist() == images[indices].tolist()

@@ -19,7 +19,7 @@ from rich.progress import track
 from service.engine.images import InputSpec, Pixels
 from training.datasets.fonts import Font, bundled_fonts, select_fonts, system_fonts
 from training.datasets.image_set import DataError, ImageSet, Source
-from training.datasets.places import written_whole
+from training.datasets.places import written_to_cache
 
 __all__ = ["CHARACTERS", "INPUT", "GlyphSpec", "draw_glyph", "open_glyphs"]
 
@@ -194,5 +194,5 @@ def _render(file: Path, fonts: Sequence[Font], parts: Sequence[_Draws]) -> None:
         images, track(rows, "Drawing characters", count, console=console), strict=True
     ):
         image[..., 0] = draw_glyph(fonts[font].characters[label], *map(float, style))
-    with written_whole(file) as target:
+    with written_to_cache(file) as target:
         np.save(target, images)

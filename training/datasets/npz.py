@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from service.engine.images import InputSpec, Pixels
 from training.datasets.image_set import DataError, ImageSet, Source
-from training.datasets.places import written_whole
+from training.datasets.places import written_to_cache
 from training.datasets.split import count_held_out, rank
 
 __all__ = ["open_npz"]
@@ -142,7 +142,7 @@ def _copy(stream: IO[bytes], file: Path, shape: tuple[int, ...], positions: Sequ
     """Writes each row of the stream to its position of a new `.npy` file."""
     row_bytes = math.prod(shape[1:])
     step = max(1, _CHUNK_BYTES // row_bytes)
-    with written_whole(file) as target:
+    with written_to_cache(file) as target:
         npy.write_array_header_1_0(target, {"descr": "|u1", "fortran_order": False, "shape": shape})
         start = target.tell()
         for first in range(0, shape[0], step):

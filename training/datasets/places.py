@@ -1,15 +1,15 @@
 """Folders where the files of named data sets may be, and what to do when they are nowhere. Knows no data sets."""
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from training.datasets.image_set import DataError
+from training.files import written_whole
 
-__all__ = ["Places", "written_whole"]
+__all__ = ["Places", "written_to_cache"]
 
 
 @dataclass(frozen=True)
@@ -61,25 +61,18 @@ class Places:
 
 
 @contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file of the cache for writing under a temporary name, and renames it when everything is on disk.
+def written_to_cache(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file of the cache for writing; it is there whole or not at all, and so is its folder.
 
     Raises:
         DataError: It cannot be written, for example because the disk is full. Nothing is left behind.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
+        with written_whole(path) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
     except OSError as error:
         raise DataError(
             f"{path}: expected to keep images there, found: {error.strerror or error}; "
             "choose another place with --cache-dir."
         ) from error
-    finally:
-        with contextlib.suppress(OSError):  # nothing there, or no folder: the error before this one matters
-            part.unlink()

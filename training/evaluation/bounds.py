@@ -87,7 +87,7 @@ def importance_weighted_gain(
 def _log_weights(model: GenerativeModel, views: Tensor, samples: int, generator: torch.Generator) -> Tensor:
     """The log weight of every group, shape [K, B]; all samples go through the decoder as one batch."""
     groups, count = views.shape[:2]
-    outputs = model._outputs(views.flatten(0, 1)).reshape(groups, count, -1)  # messages, if the posterior is structured
+    outputs = model.outputs(views.flatten(0, 1)).reshape(groups, count, -1)  # messages, if the posterior is structured
     first, second = outputs.chunk(2, -1)
     noise = model.draw_noise(samples * groups, count, generator).reshape(samples, groups, -1, model.latent_dim)
     prior = model.prior or Prior()  # of one view, whatever ρ is: N(0, I)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from service.engine.images import Pixels
 from training.batches import generator_for
-from training.collapse import active_units, alarms, kl_per_dimension, lidar, rank_me, uninformed_kl
+from training.collapse import active_units, alarms, in_own_units, kl_per_dimension, lidar, rank_me
 from training.config import Config
 from training.evaluation.bounds import SAMPLES, importance_weighted_gain, mean_error
 from training.evaluation.results import Health, Likelihood
@@ -60,17 +60,19 @@ def measure_health(
     kl = None
     if isinstance(model, GenerativeModel) and not model.objective.flat:
         kl = _kl_per_dimension(model, images, device)
-        figures["kl_floor"] = _kl_floor(model, correlations, config.views.count)
     else:
         figures["held_out_kl"] = None  # under a flat p(y) it is no divergence, and may be anything
     codes = torch.from_numpy(means)
-    figures |= {"latent_dim": model.latent_dim, "active_units": active_units(codes), "rank_me": rank_me(codes)}
+    if not isinstance(model, GenerativeModel):
+        codes = in_own_units(codes)
+    active, rank = active_units(codes), rank_me(codes)
+    figures |= {"latent_dim": model.latent_dim, "active_units": active, "rank_me": rank}
     scattered = images[:_SCATTERED_IMAGES]
     views = _encode_views(model, scattered, config, _SCATTERED_VIEWS, 2, device)
     sigma_x, virial_ratio = figures.get("held_out_sigma_x"), figures.get("held_out_virial_ratio")
     return Health(
-        active_units=active_units(codes),
-        rank_me=rank_me(codes),
+        active_units=active,
+        rank_me=rank,
         lidar=lidar(views.mean) if len(scattered) > 1 else None,
         kl_per_dimension=kl,
         rho=None if correlations is None else tuple(np.atleast_1d(correlations.cpu().numpy()).tolist()),
@@ -93,13 +95,6 @@ def _correlations(model: EmbeddingModel) -> Tensor | None:
     if not isinstance(model, GenerativeModel) or model.prior is None or model.prior.flat:
         return None
     return torch.as_tensor(model.prior.rho).detach()
-
-
-def _kl_floor(model: GenerativeModel, correlations: Tensor | None, views: int) -> float:
-    """The KL, in nats per view, of a posterior that says nothing of its image."""
-    if correlations is None or model.objective.posterior == "structured":
-        return 0.0  # a posterior that is correlated as the prior is can be equal to it
-    return float(uninformed_kl(correlations.expand(model.latent_dim), views))
 
 
 @torch.no_grad()

@@ -89,8 +89,8 @@ class Health:
     """What can be told of the latents without labels.
 
     Attributes:
-        active_units: Latent dimensions whose mean varies.
-        rank_me: Effective rank.
+        active_units: Latent dimensions whose mean varies; a discriminative model's in units of its own scale.
+        rank_me: Effective rank, likewise.
         lidar: Effective rank in units of the scatter within groups; None with fewer than two images.
         kl_per_dimension: Nats from the prior of a single view; None where there is no such prior.
         rho: Prior correlation of two views, one number or one per dimension; None where there is no such prior.

@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from training.files import written_whole
 from training.report.style import Picture, as_svg
 
 __all__ = ["Cell", "Gallery", "Table", "embed", "number", "plus_minus", "write_page"]
@@ -106,6 +107,5 @@ def write_page(path: Path, template: str, content: Mapping[str, Any]) -> None:
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {"embed": embed, "number": number, "plus_minus": plus_minus}
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(environment.get_template(template).render(content), encoding="utf-8")
-    temporary.replace(path)
+    with written_whole(path) as file:
+        file.write(environment.get_template(template).render(content).encode())

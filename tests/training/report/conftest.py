@@ -14,7 +14,7 @@ from service.engine.images import InputSpec
 from training.build import make_fabric
 from training.datasets.image_set import ImageSet, Source
 from training.overrides import load_preset, with_overrides
-from training.run_directory import RunDirectory, RunRecord, code_version, now, write_json
+from training.run_directory import RunDirectory, new_record, write_json
 from training.trainer import train
 
 RUNS = {
@@ -103,18 +103,7 @@ def runs(
         config = with_overrides(load_preset("tiny"), ["optimiser.batch=32", "epochs=2", *overrides])
         made[name] = run = RunDirectory(place / name)
         command = f"simvae-train squares --out runs/{name}"
-        run.create(
-            RunRecord(
-                source="squares",
-                input=squares.input,
-                images=len(squares.train),
-                preset="tiny",
-                config=config,
-                code_version=code_version(),
-                command=command,
-                created=now(),
-            )
-        )
+        run.create(new_record("squares", squares, config, preset="tiny", command=command))
         assert train(run, config, squares, fabric=make_fabric("cpu", "32-true"))
         write_json(run.evaluation, evaluation_of(config.objective.name, config.seed))
     return made
