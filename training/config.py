@@ -129,8 +129,8 @@ class ObjectiveConfig(_Section):
         flat: SimVAE: flat p(y) instead of the Gaussian one.
         posterior: SimVAE: `independent`, every view encoded alone; or `structured`, conjugate to the prior.
         likelihood: Generative: `gaussian`, or `bernoulli`, a density for binary images only.
-        sigma_x: Gaussian likelihood: its standard deviation in pixel units of 0 to 1; or `learned`, by gradient; or
-            `optimal`, the one that fits the batch best.
+        sigma_x: Gaussian likelihood: its standard deviation: `optimal`, the one that fits the batch best; or `learned`,
+            by gradient; or a number, in pixel units of 0 to 1.
         beta: SimVAE, β-VAE, CR-VAE: weight of the KL.
         consistency: CR-VAE: weight λ of the KL between the posteriors of two views.
         temperature: SimCLR.
@@ -145,7 +145,7 @@ class ObjectiveConfig(_Section):
     flat: bool = False
     posterior: Literal["independent", "structured"] = "independent"
     likelihood: Literal["gaussian", "bernoulli"] = "gaussian"
-    sigma_x: Annotated[float | Literal["learned", "optimal"], PlainValidator(_deviation)] = 0.1
+    sigma_x: Annotated[float | Literal["learned", "optimal"], PlainValidator(_deviation)] = "optimal"
     beta: float = Field(1.0, gt=0)
     consistency: float = Field(1e-3, ge=0)
     temperature: float = Field(0.5, gt=0)

@@ -116,7 +116,8 @@ def test_training_learns_more_than_the_mean_image_of_images_it_never_saw(tmp_pat
 
 def test_seeds_differ_from_the_first_weight_on(tiny_config: Config, blobs: Source) -> None:
     models = [
-        build_model(tiny_config.model_copy(update={"seed": seed}), blobs.input.shape).state_dict() for seed in (0, 1, 0)
+        dict(build_model(tiny_config.model_copy(update={"seed": seed}), blobs.input.shape).named_parameters())
+        for seed in (0, 1, 0)
     ]
     assert all(torch.equal(models[0][name], models[2][name]) for name in models[0])
     assert not any(torch.equal(models[0][name], models[1][name]) for name in models[0])
