@@ -23,7 +23,7 @@ from claims_table import write_table
 
 from training.build import make_fabric
 from training.config import Config
-from training.datasets.image_set import ImageSet
+from training.datasets.image_set import ImageSet, Source
 from training.datasets.sources import open_source
 from training.evaluation.evaluate import evaluate
 from training.evaluation.probes import Codes, knn_accuracy
@@ -81,38 +81,38 @@ def validation_score(model: EmbeddingModel, images: ImageSet, device: torch.devi
 def carry_out(job: Job) -> dict[str, Any]:
     """Trains and evaluates, unless that is done already."""
     torch.set_num_threads(job.threads)
-    run, config = RunDirectory(job.path), job.config
-    source = open_source(job.data)
-    command = f"benchmarks/claims.py ({job.objective}, {job.label})"
-    record = new_record(job.data, source, config, preset="demo", command=command)
-    if not run.config.exists():
-        run.create(record)
-    elif run.record().config != config:
-        raise SystemExit(f"{run.path}: expected the run of this plan, found another's; remove it or undo the change")
-    fabric = make_fabric(job.device, config.optimiser.precision)
-    train(run, config, source, fabric=fabric)
-    trained, rows = load_run(run, fabric.device), run.read_metrics()
+    source, device = open_source(job.data), torch.device(job.device)
+    run = learn(job, source)
+    trained = load_run(run, device)
     if job.validation:
-        return {
-            "objective": job.objective,
-            "label": job.label,
-            "score": validation_score(trained.model, source.train, fabric.device),
-        }
+        score = validation_score(trained.model, source.train, device)
+        return {"objective": job.objective, "label": job.label, "score": score}
     if not run.evaluation.exists():
-        found = evaluate(trained, source, fabric.device, baselines=job.baselines)
-        write_json(run.evaluation, found.as_json())
-    evaluation = json.loads(run.evaluation.read_text(encoding="utf-8"))
+        write_json(run.evaluation, evaluate(trained, source, device, baselines=job.baselines).as_json())
+    evaluation, last = json.loads(run.evaluation.read_text(encoding="utf-8")), run.read_metrics()[-1]
     return {
         "objective": job.objective,
         "label": job.label,
         "overrides": list(job.overrides),
-        "seed": config.seed,
-        "views": rows[-1]["views"],
-        "seconds": rows[-1]["elapsed_s"],
+        "seed": job.config.seed,
+        "views": last["views"],
+        "seconds": last["elapsed_s"],
         "code_version": run.record().code_version,
         "score": evaluation["representations"][0]["knn_cosine"],
         "evaluation": evaluation,
     }
+
+
+def learn(job: Job, source: Source) -> RunDirectory:
+    """A run that is complete, whether it was before or not."""
+    run, config = RunDirectory(job.path), job.config
+    if not run.config.exists():
+        command = f"benchmarks/claims.py ({job.objective}, {job.label})"
+        run.create(new_record(job.data, source, config, preset="demo", command=command))
+    elif run.record().config != config:
+        raise SystemExit(f"{run.path}: expected the run of this plan, found another's; remove it or undo the change")
+    train(run, config, source, fabric=make_fabric(job.device, config.optimiser.precision))
+    return run
 
 
 def perform(jobs: Sequence[Job], processes: int) -> Iterator[dict[str, Any]]:
