@@ -70,9 +70,9 @@ class GenerativeModel(EmbeddingModel):
             start = (_START_RHO - low) / (high - low)
             size = () if self.objective.rho == "learned" else (self.latent_dim,)
             self.rho_logit = nn.Parameter(torch.full(size, math.log(start / (1 - start)) / _PACE))
-        if self.objective.sigma_x == "learned":
+        if self._sigma_x == "learned":
             self.log_sigma_x = nn.Parameter(torch.tensor(math.log(_START_SIGMA_X)))
-        if self.objective.sigma_x == "optimal":
+        if self._sigma_x == "optimal":
             self.register_buffer("batch_variance", torch.tensor(_START_SIGMA_X**2))
 
     @property
@@ -88,11 +88,14 @@ class GenerativeModel(EmbeddingModel):
     @property
     def pixel_variance(self) -> float | Tensor:
         """σ_x² of the Gaussian likelihood, in squared pixel units; where it is learned, as it stands."""
-        if self.objective.sigma_x == "learned":
+        if self._sigma_x == "learned":
             return (2 * self.log_sigma_x).exp()
-        if self.objective.sigma_x == "optimal":
-            return self.batch_variance
-        return float(self.objective.sigma_x) ** 2
+        return self.batch_variance if self._sigma_x == "optimal" else float(self._sigma_x) ** 2
+
+    @property
+    def _sigma_x(self) -> float | str:
+        """What the configuration says, and 1 where the likelihood has none."""
+        return self.objective.sigma_x if self.objective.likelihood == "gaussian" else 1.0
 
     def draw_noise(self, groups: int, views: int, generator: torch.Generator) -> Tensor:
         """Standard normal; shape [B, J, D], or [B, J + 1, D] for a structured posterior, whose content is drawn too."""
@@ -199,7 +202,7 @@ class GenerativeModel(EmbeddingModel):
 
     def _variance_of(self, views: Tensor, pixels: Tensor) -> float | Tensor:
         """σ_x² for a batch; the optimal one is the batch's own while training, and remembered for later."""
-        if self.objective.sigma_x != "optimal" or not self.training:
+        if self._sigma_x != "optimal" or not self.training:
             return self.pixel_variance
         variance = optimal_variance(views, pixels)
         self.batch_variance.lerp_(variance.to(self.batch_variance.dtype), 1 - _KEPT)
