@@ -8,8 +8,10 @@ from importlib.metadata import version
 from fastapi import Depends, FastAPI
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from service.api.auth import require_key
+from service.api.direct import Direct
 from service.api.documentation import DESCRIPTION, describe_problems
 from service.api.errors import TABLE, ItemError, problem_response
 from service.api.limits import BodyBudget
@@ -22,6 +24,24 @@ from service.api.settings import Settings
 __all__ = ["create_app"]
 
 
+class _Application(FastAPI):
+    """FastAPI, with everything that surrounds a request around the short way too."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        routes = [route for module in (embed, reconstruct, similarity) for route in module.router.routes]
+        app = Observe(Direct(super().build_middleware_stack(), routes), self.state.repository.metrics)
+        origins = self.state.settings.cors_origins
+        if not origins:
+            return app
+        return CORSMiddleware(
+            app,
+            allow_origins=origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=EXPOSED_HEADERS,
+        )
+
+
 def create_app(settings: Settings) -> FastAPI:
     """Builds the server; models are loaded when it starts, in a thread, while it already answers `/health`."""
     repository = Repository(settings)
@@ -32,7 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         await asyncio.to_thread(repository.close)
 
-    app = FastAPI(
+    app = _Application(
         title="SimVAE",
         version=version("simvae"),
         description=DESCRIPTION,
@@ -43,16 +63,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.repository = repository
     app.state.budget = BodyBudget(settings.max_queue_bytes)
-    app.add_middleware(Observe, metrics=repository.metrics)
-    if settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST"],
-            allow_headers=["*"],
-            expose_headers=EXPOSED_HEADERS,
-        )
-    for error in (HTTPException, ItemError, *TABLE):
+    for error in (HTTPException, ItemError, *TABLE, Exception):
         app.add_exception_handler(error, problem_response)
     for module in (docs, health):
         app.include_router(module.router)

@@ -40,6 +40,7 @@ __all__ = [
     "UnknownModelError",
     "UnprocessableError",
     "UnsupportedMediaTypeError",
+    "is_expected",
     "problem_of",
     "problem_response",
 ]
@@ -160,6 +161,11 @@ class Problem:
     headers: Mapping[str, str]
     index: int | None = None
     side: str | None = None
+
+
+def is_expected(error: Exception) -> bool:
+    """Whether the table knows it; anything else is a bug, to be logged."""
+    return isinstance(error, (HTTPException, ItemError, *TABLE))
 
 
 def problem_of(error: Exception) -> Problem:

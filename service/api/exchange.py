@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from service.api.errors import TABLE, ItemError, UnprocessableError, problem_of
 from service.api.inputs import read_form
@@ -17,8 +17,9 @@ from service.api.json_items import GivenEmbedding, Item
 from service.api.limits import Deadline, bounded_stream
 from service.api.options import Options, parse_options
 from service.api.repository import Repository
+from service.api.waiting import outcomes_of
 from service.engine.engine import Engine
-from service.engine.errors import DeadlineExceededError, InferenceError
+from service.engine.errors import InferenceError
 from service.engine.images import ImageError, InputSpec
 from service.engine.ticket import Ticket, Timings
 
@@ -65,21 +66,12 @@ class Call(Generic[OptionsT]):
             ClientDisconnect: Nobody waits any more.
             EngineError: Not admitted.
         """
-        loop = asyncio.get_running_loop()
-        ticket: Ticket[Any] = self.engine.submit(
-            images, task, deadline_s=self.deadline.left_s, post=loop.call_soon_threadsafe
-        )
-        outcomes = asyncio.wrap_future(ticket.future)
-        gone = asyncio.ensure_future(_disconnected(self.request))
-        try:
-            await asyncio.wait((outcomes, gone), timeout=self.deadline.left_s, return_when=asyncio.FIRST_COMPLETED)
-            if not outcomes.done():
-                raise ClientDisconnect if gone.done() else DeadlineExceededError("The answer was not ready in time.")
-            self.repository.metrics.stages(ticket.timings)
-            return outcomes.result(), ticket.timings
-        finally:
-            gone.cancel()
-            outcomes.cancel()  # and with it the ticket: items that no batch has started are dropped
+        post = asyncio.get_running_loop().call_soon_threadsafe
+        left_s = self.deadline.left_s
+        ticket: Ticket[Any] = self.engine.submit(images, task, deadline_s=left_s, post=post)
+        outcomes = await outcomes_of(ticket, self.request.receive, left_s)
+        self.repository.metrics.stages(ticket.timings)
+        return outcomes, ticket.timings
 
     @property
     def repository(self) -> Repository:
@@ -155,8 +147,3 @@ def _check_items(items: Sequence[Item], spec: InputSpec, dim: int, side: str | N
                 f"Expected a .npy batch of shape [N, {height}, {width}, {channels}], as the model takes it; "
                 f"found items of shape {list(item.shape)}. Send encoded images to have them resized."
             )
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

@@ -41,6 +41,7 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self._stages = tuple(self.stage.labels(name) for name in ("decode", "queue", "inference"))
         self.items = Counter(
             "simvae_items", "Items that went through a model; items / batches = mean batch.", registry=registry
         )
@@ -70,9 +71,8 @@ class Metrics:
 
     def stages(self, timings: Timings) -> None:
         """Counts the stages of one request."""
-        self.stage.labels("decode").observe(timings.decode_s)
-        self.stage.labels("queue").observe(timings.queue_s)
-        self.stage.labels("inference").observe(timings.inference_s)
+        for stage, seconds in zip(self._stages, (timings.decode_s, timings.queue_s, timings.inference_s), strict=True):
+            stage.observe(seconds)
 
     def model(self, manifest: Manifest, fingerprint: str, provider: str) -> None:
         """Names a model that was loaded."""
