@@ -1,8 +1,9 @@
-"""One thread that runs whatever waits, in batches, the moment it is free.
+"""Threads that run whatever waits, in batches, the moment they are free.
 
 While a batch runs, items gather; when it ends, up to `max_batch` of them go at once. So batches are as large as the
-load makes them, and at low load nothing waits for a timer. Knows neither ONNX nor HTTP: a lane is a callable.
-The queue needs no bound of its own, because every item has a reservation (`admission`).
+load makes them, and at low load nothing waits for a timer. Where several threads are free and the work is worth it,
+they share what waits. Knows neither ONNX nor HTTP: a lane is a callable. The queue needs no bound of its own, because
+every item has a reservation (`admission`).
 """
 
 import logging
@@ -13,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from service.engine.decoding import decode_item
 from service.engine.errors import EngineError, InferenceError, NotReadyError
 from service.engine.ticket import Item
 
@@ -22,8 +24,12 @@ _log = logging.getLogger(__name__)
 
 P = TypeVar("P")
 R = TypeVar("R")
-Outcomes = Sequence[tuple[Item, object]]
+Outcome = tuple[Item, object]
+Outcomes = Sequence[Outcome]
 """Items with what became of each: a result, or the error that befell it."""
+
+_WORTH_SHARING_S = 0.004
+"""Work that takes less is not divided between threads: what they share of the interpreter costs more than is won."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,10 +39,12 @@ class Lane(Generic[P, R]):
     Attributes:
         run: Takes 1 to `max_batch` payloads and returns one result for each, in order.
         max_batch: At least 1.
+        run_alone: The same, for a lone item that has the device to itself; None where there is no better way.
     """
 
     run: Callable[[Sequence[P]], Sequence[R]]
     max_batch: int
+    run_alone: Callable[[Sequence[P]], Sequence[R]] | None = None
 
     def __post_init__(self) -> None:
         if self.max_batch < 1:
@@ -44,77 +52,94 @@ class Lane(Generic[P, R]):
 
 
 class Batcher:
-    """The inference thread of one device, and the items that wait for it.
+    """The inference threads of one device, and the items that wait for them.
 
     Args:
         settle: Called with items and their outcomes, once for every item that was put.
         on_batch: Called after each run that succeeded, with its number of items and its seconds.
+        threads: How many batches may run at a time.
     """
 
     def __init__(
-        self, settle: Callable[[Outcomes], None], on_batch: Callable[[int, float], None] | None = None
+        self,
+        settle: Callable[[Outcomes], None],
+        on_batch: Callable[[int, float], None] | None = None,
+        threads: int = 1,
     ) -> None:
         self._settle = settle
         self._on_batch = on_batch
         self._lanes: dict[Lane[Any, Any], deque[Item]] = {}
+        self._pace: dict[Lane[Any, Any], float] = {}
         self._open = True
+        self._idle = 0
         self._wake = threading.Condition()
-        # A daemon, because a library must not keep a program alive that forgot to close it.
-        self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
-        self._thread.start()
+        # Daemons, because a library must not keep a program alive that forgot to close it.
+        names = ["inference", *(f"inference-{number}" for number in range(2, threads + 1))]
+        self._threads = [threading.Thread(target=self._work, name=name, daemon=True) for name in names]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def alive(self) -> bool:
-        """False once it was closed or its thread died."""
+        """False once it was closed or one of its threads died."""
         return self._open
 
-    def put(self, lane: Lane[Any, Any], item: Item) -> None:
-        """Queues an item behind all others; settles it with `NotReadyError` if nothing will ever run it."""
+    def put(self, lane: Lane[Any, Any], *items: Item) -> None:
+        """Queues items behind all others; settles them with `NotReadyError` if nothing will ever run them."""
         with self._wake:
             if self._open:
-                self._lanes.setdefault(lane, deque()).append(item)
+                self._lanes.setdefault(lane, deque()).extend(items)
                 self._wake.notify()
                 return
-        self._settle([(item, _not_ready())])
+        self._settle([(item, _not_ready()) for item in items])
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Settles what waits with `NotReadyError`, and waits for the batch that runs."""
+        """Settles what waits with `NotReadyError`, and waits for the batches that run."""
         self._stop()
-        self._thread.join(timeout_s)
+        for thread in self._threads:
+            thread.join(timeout_s)
 
     def _work(self) -> None:
         try:
             while self._step():
                 pass
         except BaseException:
-            _log.critical("The inference thread died; the process must be replaced.", exc_info=True)
+            _log.critical("An inference thread died; the process must be replaced.", exc_info=True)
         finally:
             self._stop()
 
     def _step(self) -> bool:
         """Takes a batch and runs it; False when closed. Its own function, so nothing of the batch outlives it."""
         with self._wake:
+            self._idle += 1
             self._wake.wait_for(lambda: self._lanes or not self._open)
+            self._idle -= 1
             if not self._lanes:
                 return False
             lane, items, refused = self._take()
+            alone = len(items) == 1 and not self._lanes and self._idle == len(self._threads) - 1
+            if self._lanes:
+                self._wake.notify()
         if refused:
             self._settle(refused)
         try:
+            self._decode(items)
             if items:
-                self._run(lane, items)
+                self._run(lane, items, alone=alone)
         except BaseException:
+            self._stop()  # first, so that whoever is told finds it closed
             self._settle([(item, _not_ready()) for item in items])
             raise
         return True
 
-    def _take(self) -> tuple[Lane[Any, Any], list[Item], Outcomes]:
+    def _take(self) -> tuple[Lane[Any, Any], list[Item], list[Outcome]]:
         """From the lane whose first item is the oldest, up to `max_batch` items that are still wanted."""
-        lane = min(self._lanes, key=lambda lane: self._lanes[lane][0].decoded_at or 0.0)
+        lane = min(self._lanes, key=lambda lane: self._lanes[lane][0].admitted_at)
         waiting = self._lanes[lane]
         items: list[Item] = []
-        refused: list[tuple[Item, object]] = []
-        while waiting and len(items) < lane.max_batch:
+        refused: list[Outcome] = []
+        most = min(lane.max_batch, self._share(lane, len(waiting)))
+        while waiting and len(items) < most:
             item = waiting.popleft()
             if refusal := item.ticket.refusal():
                 refused.append((item, refusal))
@@ -124,16 +149,30 @@ class Batcher:
             del self._lanes[lane]
         return lane, items, refused
 
-    def _run(self, lane: Lane[Any, Any], items: list[Item]) -> None:
+    def _share(self, lane: Lane[Any, Any], count: int) -> int:
+        """How many of the items that wait this thread takes: all, or its part if the others are free and it pays."""
+        worth = count * self._pace.get(lane, 0.0) >= _WORTH_SHARING_S
+        return -(-count // (self._idle + 1)) if worth else count
+
+    def _decode(self, items: list[Item]) -> None:
+        """Decodes what was put undecoded; what cannot be is settled and taken out of the list."""
+        taken_at = time.perf_counter()
+        for item in [item for item in items if item.decode is not None]:
+            item.taken_at = taken_at
+            if outcome := decode_item(item):
+                items.remove(item)
+                self._settle([(item, outcome)])
+
+    def _run(self, lane: Lane[Any, Any], items: list[Item], *, alone: bool = False) -> None:
         """Runs and settles the items, taking them out of the list."""
         try:
-            outcomes = self._call(lane, items)
+            outcomes = self._call(lane, items, alone=alone)
         except Exception as error:  # whatever the callable raises is the batch's outcome, not the thread's end
             if len(items) > 1:
                 _log.warning("A batch of %d items failed; each is tried alone.", len(items), exc_info=True)
                 while items:
-                    alone = [items[0]]
-                    self._run(lane, alone)
+                    one = [items[0]]
+                    self._run(lane, one)
                     del items[0]
                 return
             _log.exception("An item failed alone.")
@@ -141,15 +180,18 @@ class Batcher:
         items.clear()
         self._settle(outcomes)
 
-    def _call(self, lane: Lane[Any, Any], items: Sequence[Item]) -> Outcomes:
+    def _call(self, lane: Lane[Any, Any], items: Sequence[Item], *, alone: bool) -> Outcomes:
         started_at = time.perf_counter()
         for item in items:
             item.started_at = started_at
-        results: Sequence[object] = lane.run([item.payload for item in items])
+        run = lane.run_alone if alone and lane.run_alone is not None else lane.run
+        results: Sequence[object] = run([item.payload for item in items])
         if len(results) != len(items):
             raise InferenceError(f"Expected {len(items)} results of a batch, found {len(results)}.")
+        seconds = time.perf_counter() - started_at
+        self._pace[lane] = 0.9 * self._pace.get(lane, 0.0) + 0.1 * seconds / len(items)
         if self._on_batch:
-            self._on_batch(len(items), time.perf_counter() - started_at)
+            self._on_batch(len(items), seconds)
         return list(zip(items, results, strict=True))
 
     def _stop(self) -> None:

@@ -4,7 +4,7 @@ import math
 import os
 from pathlib import Path
 
-__all__ = ["decode_threads", "inference_threads", "usable_cpus"]
+__all__ = ["decode_threads", "inference_threads", "runners", "usable_cpus"]
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -19,13 +19,18 @@ def usable_cpus(cgroup: Path = _CGROUP) -> int:
     return max(1, min(_affinity(), math.ceil(quota) if quota else _affinity()))
 
 
+def runners(cpus: int) -> int:
+    """How many batches run at a time: two where there are two CPUs, so that one is prepared while another runs."""
+    return min(2, cpus)
+
+
 def inference_threads(cpus: int) -> int:
-    """The threads of one run on the CPU: half of them, because decoding a photo costs about as much."""
-    return max(1, cpus // 2)
+    """The threads of one run when others run beside it: an equal part of the CPUs."""
+    return max(1, cpus // runners(cpus))
 
 
 def decode_threads(cpus: int) -> int:
-    """The threads that decode images: what inference leaves."""
+    """The threads that decode images: what one run leaves, because decoding a photo costs about as much."""
     return max(1, cpus - inference_threads(cpus))
 
 

@@ -46,7 +46,7 @@ class Engine:
         self.runtime = runtime or Runtime()
         self._owns_runtime = runtime is None
         self._lanes: dict[Task, Lane[Pixels, Any]] = {
-            "embed": Lane(self._run_embed, self.runtime.max_batch),
+            "embed": Lane(self._run_embed, self.runtime.max_batch, functools.partial(self._run_embed, alone=True)),
             "reconstruct": Lane(self._run_reconstruct, self.runtime.max_batch),
         }
 
@@ -211,8 +211,8 @@ class Engine:
             for image in images
         ]
 
-    def _run_embed(self, pixels: Sequence[Pixels]) -> list[Embedding]:
-        return list(self.model.encode(np.stack(pixels)))
+    def _run_embed(self, pixels: Sequence[Pixels], *, alone: bool = False) -> list[Embedding]:
+        return list(self.model.encode(np.stack(pixels), alone=alone))
 
     def _run_reconstruct(self, pixels: Sequence[Pixels]) -> list[Reconstruction]:
         result = self.model.reconstruct(np.stack(pixels))

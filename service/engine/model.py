@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service.engine import cpu
 from service.engine.bundle import Bundle, BundleError, Manifest, Precision, read_bundle
 from service.engine.device import Sessions, open_sessions
 from service.engine.errors import InferenceError
@@ -34,11 +35,12 @@ class Model:
         provider: What ONNX Runtime calls the device.
     """
 
-    def __init__(self, bundle: Bundle, precision: Precision, sessions: Sessions) -> None:
+    def __init__(self, bundle: Bundle, precision: Precision, sessions: Sessions, alone: Sessions | None = None) -> None:
         self.manifest: Manifest = bundle.manifest
         self.fingerprint = bundle.manifest.fingerprint(precision)
         self.device, self.provider = sessions.device, sessions.provider
         self._encoder, self._decoder = sessions.graphs
+        self._encoder_alone = self._encoder if alone is None else alone.graphs[0]
         # On a GPU every new batch size is planned anew, so batches are padded to a few sizes; a CPU gains nothing.
         self._pads = self.device != "cpu"
 
@@ -66,16 +68,17 @@ class Model:
         latents = ("tensor(float)", (bundle.manifest.embedding.dim,))
         _check_ports(encoder, sessions.graphs[0], {"images": pixels}, {"mean": latents, "log_variance": latents})
         _check_ports(decoder, sessions.graphs[1], {"latents": latents}, {"images": pixels})
-        model = cls(bundle, precision, sessions)
+        model = cls(bundle, precision, sessions, _open_for_one(encoder, sessions, threads))
         tolerance = _LATENT_TOLERANCE if precision == "float32" else max(_LATENT_TOLERANCE, 2 * graph.parity)
         model._check_golden(bundle, encoder, decoder, tolerance)
         return model
 
-    def encode(self, images: Pixels) -> Embeddings:
+    def encode(self, images: Pixels, *, alone: bool = False) -> Embeddings:
         """The posteriors of images.
 
         Args:
             images: uint8 of shape [N, H, W, C], as the manifest's input says.
+            alone: Whether nothing else runs, so that every CPU may serve this.
 
         Returns:
             N embeddings.
@@ -84,7 +87,7 @@ class Model:
             ValueError: Another dtype or shape.
             InferenceError: The graph gave something that is not a finite number.
         """
-        mean, log_variance = self._encode(images)
+        mean, log_variance = self._encode(images, self._encoder_alone if alone else self._encoder)
         with np.errstate(over="ignore"):  # to infinity, and refused with it
             variance = np.exp(log_variance)
         if not (np.isfinite(mean).all() and np.isfinite(variance).all()):
@@ -116,13 +119,14 @@ class Model:
         sizes = [1 << power for power in range(_bucket(max_batch).bit_length())] if self._pads else [max_batch]
         for size in sizes:
             self.reconstruct(np.zeros((size, *self.manifest.input.shape), np.uint8))
+        self.encode(np.zeros((1, *self.manifest.input.shape), np.uint8), alone=True)
 
-    def _encode(self, images: Pixels) -> tuple[Floats, Floats]:
+    def _encode(self, images: Pixels, session: "InferenceSession") -> tuple[Floats, Floats]:
         _check_input("images", images, np.uint8, self.manifest.input.shape)
         if not len(images):
             empty = np.empty((0, self.manifest.embedding.dim), np.float32)
             return empty, empty.copy()
-        mean, log_variance = self._run(self._encoder, ["mean", "log_variance"], "images", images)
+        mean, log_variance = self._run(session, ["mean", "log_variance"], "images", images)
         return mean, log_variance
 
     def _run(self, session: "InferenceSession", outputs: list[str], name: str, batch: NDArray[Any]) -> list[Any]:
@@ -134,7 +138,7 @@ class Model:
     def _check_golden(self, bundle: Bundle, encoder: Path, decoder: Path, tolerance: float) -> None:
         golden = bundle.golden()
         try:
-            mean, log_variance = self._encode(golden.images)
+            mean, log_variance = self._encode(golden.images, self._encoder)
             pixels = self.decode(golden.mean).astype(np.float32)
         except Exception as error:  # ONNX Runtime's own exceptions share no base class
             raise BundleError(f"{bundle.path}: expected golden outputs, but a graph fails: {error}") from error
@@ -149,6 +153,17 @@ class Model:
                     f"{file}: expected golden {output} within {most:g} on {self.device}, found a difference of "
                     f"{difference:g}; the model would give other vectors here than where it was exported."
                 )
+
+
+def _open_for_one(encoder: Path, sessions: Sessions, threads: int | None) -> Sessions | None:
+    """The encoder with every CPU for a lone image; None where runs have all of them already, or were given theirs.
+
+    A session's threads are fixed, so this is a second one. Its threads sleep while others run.
+    """
+    cpus = cpu.usable_cpus()
+    if sessions.device != "cpu" or threads is not None or cpus <= cpu.inference_threads(cpus):
+        return None
+    return open_sessions((encoder,), "cpu", cpus)
 
 
 def _bucket(size: int) -> int:

@@ -1,11 +1,9 @@
-"""From admission to outcome: one queue, one pool of decode threads, one inference thread per device.
+"""From admission to outcome: one queue, one pool of decode threads, inference threads for each device.
 
 Shared by every engine of a process. Knows neither image formats, nor ONNX, nor HTTP.
 """
 
-import logging
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,13 +12,15 @@ from typing import Any
 from service.engine import cpu
 from service.engine.admission import Admission
 from service.engine.batcher import Batcher, Lane, Outcomes
-from service.engine.errors import InferenceError, NotReadyError
-from service.engine.images import DecodeLimits, ImageError
+from service.engine.decoding import decode_item
+from service.engine.errors import NotReadyError
+from service.engine.images import DecodeLimits
 from service.engine.ticket import Item, Ticket, announce
 
 __all__ = ["Runtime", "Work"]
 
-_log = logging.getLogger(__name__)
+_SMALL_BYTES = 4096
+"""Images of fewer bytes are decoded where they are run: that takes less than handing them from thread to thread."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -40,6 +40,7 @@ class Runtime:
         decode_threads: None takes what inference leaves of the usable CPUs.
         max_batch: The most items of one run of a model.
         limits: What one image may cost.
+        runners: Batches that may run at a time on the CPU; None takes two where there are two CPUs.
         on_batch: Called after each run that succeeded, in the inference thread, with its number of items and seconds.
     """
 
@@ -51,6 +52,7 @@ class Runtime:
         decode_threads: int | None = None,
         max_batch: int = 64,
         limits: DecodeLimits | None = None,
+        runners: int | None = None,
         on_batch: Callable[[int, float], None] | None = None,
     ) -> None:
         self.max_items, self.max_bytes, self.max_batch = max_items, max_bytes, max_batch
@@ -58,6 +60,7 @@ class Runtime:
         self._on_batch = on_batch
         self._admission = Admission(max_items, max_bytes)
         threads = decode_threads or cpu.decode_threads(cpu.usable_cpus())
+        self._runners = runners or cpu.runners(cpu.usable_cpus())
         self._decoders = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self._batchers: dict[str, Batcher] = {}
         self._lock = threading.Lock()
@@ -94,14 +97,21 @@ class Runtime:
         batcher = self._batcher(device)
         if not wait:
             self._admission.reserve(len(work), sum(each.size_bytes for each in work))
+        small: list[Item] = []
         try:
             for index, each in enumerate(work):
                 if wait:
                     self._admission.reserve(1, each.size_bytes, wait=True)
-                self._start(Item(ticket, index, each.size_bytes), each.decode, lane, batcher)
+                item = Item(ticket, index, each.size_bytes, decode=each.decode)
+                if not wait and device == "cpu" and each.size_bytes <= _SMALL_BYTES:
+                    small.append(item)
+                else:
+                    self._start(item, lane, batcher)
         except Exception:  # only `reserve` raises, and then what was already started is no longer wanted
             ticket.cancel()
             raise
+        if small:
+            batcher.put(lane, *small)
 
     def drain(self, timeout_s: float) -> bool:
         """Admits nothing more and waits until all that was admitted has its outcome; False if the time ran out."""
@@ -120,31 +130,21 @@ class Runtime:
         with self._lock:
             batcher = self._batchers.get(device)
             if batcher is None and not self._closed:
-                batcher = self._batchers[device] = Batcher(self._settle, self._on_batch)
+                threads = self._runners if device == "cpu" else 1
+                batcher = self._batchers[device] = Batcher(self._settle, self._on_batch, threads)
         if batcher is None or not batcher.alive:
             raise NotReadyError("The engine is closed, or its inference thread has died; start it again.")
         return batcher
 
-    def _start(self, item: Item, decode: Callable[[], object], lane: Lane[Any, Any], batcher: Batcher) -> None:
+    def _start(self, item: Item, lane: Lane[Any, Any], batcher: Batcher) -> None:
         try:
-            self._decoders.submit(self._decode, item, decode, lane, batcher)
+            self._decoders.submit(self._decode, item, lane, batcher)
         except RuntimeError:  # the pool was shut down after the item was admitted
-            self._settle([(item, NotReadyError("The engine has stopped; this item was not processed."))])
+            self._settle([(item, _stopped())])
 
-    def _decode(self, item: Item, decode: Callable[[], object], lane: Lane[Any, Any], batcher: Batcher) -> None:
-        outcome: Exception | None = item.ticket.refusal()
-        if outcome is None and not batcher.alive:
-            outcome = NotReadyError("The engine has stopped; this item was not processed.")
+    def _decode(self, item: Item, lane: Lane[Any, Any], batcher: Batcher) -> None:
+        outcome = decode_item(item) if batcher.alive else _stopped()
         if outcome is None:
-            try:
-                item.payload = decode()
-            except ImageError as error:
-                outcome = error
-            except Exception:  # a bug or no memory: it must fail this item, and not leave its request waiting for ever
-                _log.exception("An image could not be decoded, for a reason that is not in the image.")
-                outcome = InferenceError("This image could not be decoded, for a reason that is not in the image.")
-        if outcome is None:
-            item.decoded_at = time.perf_counter()
             batcher.put(lane, item)
         else:
             self._settle([(item, outcome)])
@@ -153,3 +153,7 @@ class Runtime:
         """The only place where items end: noted, announced, and only then given back, so that drained means told."""
         announce([item.ticket for item, outcome in outcomes if item.settle(outcome)])
         self._admission.release(len(outcomes), sum(item.size_bytes for item, _ in outcomes))
+
+
+def _stopped() -> NotReadyError:
+    return NotReadyError("The engine has stopped; this item was not processed.")

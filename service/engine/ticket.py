@@ -28,8 +28,8 @@ class Timings:
     """Seconds in each phase: for an item, what it took; for a ticket, the longest that any of its items took.
 
     Attributes:
-        decode_s: From admission to pixels, the wait for a decode thread included.
-        queue_s: From pixels to the start of the batch.
+        decode_s: To pixels, the wait for a decode thread included.
+        queue_s: The wait for a free runner.
         inference_s: Of the batch.
     """
 
@@ -100,13 +100,17 @@ class Item:
     Attributes:
         size_bytes: What it reserved.
         payload: What the batch will see: nothing before it is decoded.
+        decode: What makes the payload; nothing after it is decoded.
+        taken_at: When it was taken into a batch before it was decoded, for items that are decoded there.
     """
 
     ticket: Ticket[Any]
     index: int
     size_bytes: int
     payload: Any = None
+    decode: Callable[[], object] | None = None
     admitted_at: float = field(default_factory=time.perf_counter)
+    taken_at: float | None = None
     decoded_at: float | None = None
     started_at: float | None = None
 
@@ -114,8 +118,12 @@ class Item:
         """Notes what became of it; True when its ticket is finished by that."""
         now = time.perf_counter()
         decoded_at, started_at = self.decoded_at or now, self.started_at or now
-        self.payload = None
-        timings = Timings(decoded_at - self.admitted_at, max(0.0, started_at - decoded_at), now - started_at)
+        waited_s = max(0.0, started_at - decoded_at)
+        if self.taken_at is None:
+            timings = Timings(decoded_at - self.admitted_at, waited_s, now - started_at)
+        else:  # it waited first and was decoded then; what it waits for in between is the decoding of others
+            timings = Timings(started_at - self.taken_at, self.taken_at - self.admitted_at, now - started_at)
+        self.payload = self.decode = None
         return self.ticket.settle(self.index, outcome, timings)
 
 

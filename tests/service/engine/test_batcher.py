@@ -80,6 +80,54 @@ def test_a_free_thread_waits_for_nothing(bench: Bench) -> None:
     assert bench.wait(1) == {1: 1}
 
 
+def test_free_threads_share_what_waits_if_it_is_worth_it() -> None:
+    together = threading.Barrier(2)
+
+    def run(payloads: Sequence[int]) -> list[int]:
+        time.sleep(0.02)
+        if len(payloads) > 1:
+            together.wait(WAIT_S)  # breaks unless two threads are in here
+        return [len(payloads)] * len(payloads)
+
+    done: list[object] = []
+    finished = threading.Semaphore(0)
+
+    def settle(outcomes: Outcomes) -> None:
+        done.extend(outcome for _, outcome in outcomes)
+        finished.release(len(outcomes))
+
+    batcher, lane = Batcher(settle, threads=2), Lane(run, 8)
+    batcher.put(lane, Item(Ticket(1), 0, 0, 1))  # from which it learns what an item takes
+    assert finished.acquire(timeout=WAIT_S)
+    batcher.put(lane, *(Item(Ticket(1), 0, 0, number) for number in range(6)))
+    for _ in range(6):
+        assert finished.acquire(timeout=WAIT_S)
+    batcher.close()
+    assert done == [1, 3, 3, 3, 3, 3, 3]
+
+
+def test_a_lone_item_has_the_device_to_itself_and_one_beside_others_does_not() -> None:
+    settled: list[object] = []
+    inside, leave = threading.Semaphore(0), threading.Semaphore(0)
+
+    def held(name: str) -> Callable[[Sequence[int]], list[str]]:
+        def run(payloads: Sequence[int]) -> list[str]:
+            inside.release()
+            assert leave.acquire(timeout=WAIT_S)
+            return [name] * len(payloads)
+
+        return run
+
+    batcher = Batcher(lambda outcomes: settled.extend(outcome for _, outcome in outcomes), threads=2)
+    lane = Lane(held("shared"), 8, held("alone"))
+    for _ in range(2):
+        batcher.put(lane, Item(Ticket(1), 0, 0, 1))
+        assert inside.acquire(timeout=WAIT_S)
+    leave.release(2)
+    batcher.close(WAIT_S)
+    assert sorted(map(str, settled)) == ["alone", "shared"]
+
+
 def test_the_lane_of_the_oldest_item_goes_first_and_lanes_do_not_mix(bench: Bench) -> None:
     bench.occupy()
     a, b = bench.lane(8), bench.lane(8)

@@ -162,16 +162,42 @@ def test_a_dead_inference_thread_is_seen_and_refused_work(runtime: Runtime) -> N
     assert runtime.load == 0
 
 
-def test_lanes_of_one_device_share_one_thread_and_devices_do_not(runtime: Runtime) -> None:
+def test_lanes_of_one_device_share_its_threads_and_devices_do_not() -> None:
     def name(payloads: Sequence[int]) -> list[int]:
         return [threading.get_ident()] * len(payloads)
 
+    runtime = Runtime(runners=1)
     idents = []
     for device in ("cpu", "cpu", "cuda:0"):
         ticket: Ticket[int] = Ticket(1)
         runtime.submit(ticket, work(1), Lane(name, 4), device)
         idents += ticket.future.result(WAIT_S)
     assert idents[0] == idents[1] != idents[2]
+    runtime.close()
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "device", "thread"),
+    [(100, "cpu", "inference"), (100_000, "cpu", "decode"), (100, "cuda:0", "decode")],
+)
+def test_small_images_are_decoded_where_they_are_run_and_never_by_what_feeds_a_gpu(
+    size_bytes: int, device: str, thread: str
+) -> None:
+    runtime = Runtime()
+    ticket: Ticket[str] = Ticket(1)
+    runtime.submit(ticket, [Work(size_bytes, lambda: threading.current_thread().name)], Lane(list, 4), device)
+    (name,) = ticket.future.result(WAIT_S)
+    assert isinstance(name, str)
+    assert name.startswith(thread)
+    runtime.close()
+
+
+def test_what_cannot_be_decoded_where_it_is_run_fails_alone(runtime: Runtime) -> None:
+    bad = UndecodableImageError("bad")
+    lane: Lane[int, int] = Lane(lambda payloads: [2 * payload for payload in payloads], 8)
+    small = [Work(1, functools.partial(int, 1)), Work(1, failing(bad).decode), Work(1, functools.partial(int, 3))]
+    assert submit(runtime, small, lane).future.result(WAIT_S) == [2, bad, 6]
+    assert runtime.drain(WAIT_S)
 
 
 def test_many_clients_that_fail_cancel_and_hurry_leak_nothing() -> None:
