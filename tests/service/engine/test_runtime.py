@@ -130,7 +130,8 @@ def test_draining_refuses_new_work_and_answers_what_was_accepted(runtime: Runtim
 
 def test_closing_leaves_nobody_waiting(gate: threading.Event) -> None:
     runtime = Runtime(max_items=50, decode_threads=1)
-    ticket = submit(runtime, [blocked(gate), *work(*range(30))])
+    large = 100_000  # so that all of them wait for the one decode thread
+    ticket = submit(runtime, [Work(large, blocked(gate).decode), *work(*range(30), size_bytes=large)])
     closing = threading.Thread(target=runtime.close)
     closing.start()
     while runtime.alive:
