@@ -1,14 +1,14 @@
 """The application, put together: nothing here decides anything."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.auth import require_key
 from service.api.direct import Direct
@@ -25,21 +25,25 @@ __all__ = ["create_app"]
 
 
 class _Application(FastAPI):
-    """FastAPI, with everything that surrounds a request around the short way too."""
+    """FastAPI behind what surrounds every request, and behind the short way to the routes that carry the load."""
 
-    def build_middleware_stack(self) -> ASGIApp:
+    def surround(self, repository: Repository, cors_origins: Sequence[str]) -> None:
+        """Puts it there; called once, before the first request."""
         routes = [route for module in (embed, reconstruct, similarity) for route in module.router.routes]
-        app = Observe(Direct(super().build_middleware_stack(), routes), self.state.repository.metrics)
-        origins = self.state.settings.cors_origins
-        if not origins:
-            return app
-        return CORSMiddleware(
-            app,
-            allow_origins=origins,
-            allow_methods=["GET", "POST"],
-            allow_headers=["*"],
-            expose_headers=EXPOSED_HEADERS,
-        )
+        self._outermost: ASGIApp = Observe(Direct(super().__call__, routes), repository.metrics)
+        if cors_origins:
+            self._outermost = CORSMiddleware(
+                self._outermost,
+                allow_origins=cors_origins,
+                allow_methods=["GET", "POST"],
+                allow_headers=["*"],
+                expose_headers=EXPOSED_HEADERS,
+            )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        scope["app"] = self
+        await self._outermost(scope, receive, send)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -63,6 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.repository = repository
     app.state.budget = BodyBudget(settings.max_queue_bytes)
+    app.surround(repository, settings.cors_origins)
     for error in (HTTPException, ItemError, *TABLE, Exception):
         app.add_exception_handler(error, problem_response)
     for module in (docs, health):

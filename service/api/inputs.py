@@ -66,7 +66,7 @@ async def read_form(request: Request, names: Sequence[str], stream: AsyncGenerat
     else:
         body = b"".join([chunk async for chunk in stream])
         form = await off_loop(len(body), lambda: _parse(kind, body, names, max_items))
-    query = _gather(request.query_params.multi_items())
+    query = _gather(request.query_params.multi_items()) if request.scope["query_string"] else {}
     twice = sorted(query.keys() & form.options.keys())
     if twice:
         raise RequestError(f"{twice[0]} is given twice, in the query and in the body; give it once.")

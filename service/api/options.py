@@ -1,5 +1,6 @@
 """What a request may ask for, beside its images; the same names in JSON fields, query parameters and form fields."""
 
+import functools
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -72,6 +73,9 @@ def parse_options(options: type[OptionsT], given: Mapping[str, Any]) -> OptionsT
     Raises:
         RequestError: A name that the route does not know, or a value that it does not take.
     """
+    if not given:
+        defaults: OptionsT = _defaults(options)
+        return defaults
     try:
         return options.model_validate(given)
     except ValidationError as error:
@@ -81,6 +85,11 @@ def parse_options(options: type[OptionsT], given: Mapping[str, Any]) -> OptionsT
             known = ", ".join(options.model_fields)
             raise RequestError(f"Unknown field {_short(name)}; the options of this route are {known}.") from error
         raise RequestError(f"{name}: {problem['msg']}; found {_short(problem['input'])}.") from error
+
+
+@functools.cache
+def _defaults(options: type[OptionsT]) -> OptionsT:
+    return options()
 
 
 def _short(value: object) -> str:

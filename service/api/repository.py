@@ -24,6 +24,7 @@ class Repository:
     """Every bundle below `settings.models`, behind one runtime.
 
     Attributes:
+        default: The model for requests that name none: the one of the settings, or the only name there is.
         metrics: Told of every batch and every model.
         failure: Why loading ended without models, if it did.
         on_failure: Called then, in the loading thread.
@@ -34,6 +35,7 @@ class Repository:
         self._draining = False
         self._runtime: Runtime | None = None
         self._engines: dict[str, Engine] = {}
+        self.default: Engine | None = None
         self._thread = threading.Thread(target=self._load, name="load-models")
         self.metrics = Metrics(lambda: self._runtime.load if self._runtime is not None else 0)
         self.failure: Exception | None = None
@@ -52,14 +54,6 @@ class Repository:
     def engines(self) -> list[Engine]:
         """What is loaded, by name and version; empty until everything is."""
         return sorted(self._engines.values(), key=lambda engine: (engine.manifest.name, engine.manifest.version))
-
-    @property
-    def default(self) -> Engine | None:
-        """The model for requests that name none: the one of the settings, or the only name there is."""
-        if self._settings.default_model is not None:
-            return _find(self._engines, self._settings.default_model)
-        names = {engine.manifest.name for engine in self.engines}
-        return _find(self._engines, names.pop()) if len(names) == 1 else None
 
     def get(self, name: str | None) -> Engine:
         """The engine of `name` (its newest version) or `name@version`; the default for None.
@@ -106,6 +100,7 @@ class Repository:
         try:
             engines = self._load_engines()
             if not self._draining:
+                self.default = self._choose_default(engines)
                 self._engines = engines
                 _log.info("ready: %s", ", ".join(engines))
                 if self.default is None:
@@ -113,9 +108,15 @@ class Repository:
         except Exception as error:
             if not isinstance(error, BundleError | DeviceError):
                 _log.exception("loading failed")
-            self._engines = {}
+            self._engines, self.default = {}, None
             self.failure = error
             self.on_failure()
+
+    def _choose_default(self, engines: Mapping[str, Engine]) -> Engine | None:
+        names = {engine.manifest.name for engine in engines.values()}
+        only = names.pop() if len(names) == 1 else None
+        name = self._settings.default_model or only
+        return None if name is None else _find(engines, name)
 
     def _load_engines(self) -> dict[str, Engine]:
         settings, engines = self._settings, dict[str, Engine]()

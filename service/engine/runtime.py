@@ -60,7 +60,7 @@ class Runtime:
         self._on_batch = on_batch
         self._admission = Admission(max_items, max_bytes)
         threads = decode_threads or cpu.decode_threads(cpu.usable_cpus())
-        self._runners = runners or cpu.runners(cpu.usable_cpus())
+        self.runners = runners or cpu.runners(cpu.usable_cpus())
         self._decoders = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self._batchers: dict[str, Batcher] = {}
         self._lock = threading.Lock()
@@ -130,7 +130,7 @@ class Runtime:
         with self._lock:
             batcher = self._batchers.get(device)
             if batcher is None and not self._closed:
-                threads = self._runners if device == "cpu" else 1
+                threads = self.runners if device == "cpu" else 1
                 batcher = self._batchers[device] = Batcher(self._settle, self._on_batch, threads)
         if batcher is None or not batcher.alive:
             raise NotReadyError("The engine is closed, or its inference thread has died; start it again.")

@@ -43,14 +43,19 @@ class Running:
             assert time.monotonic() < end, "the condition did not come true in time"
             time.sleep(0.01)
 
+    @property
+    def runners(self) -> int:
+        """How many batches run at a time."""
+        return self.repository.get(None).runtime.runners
+
     @contextlib.contextmanager
     def occupied(self, items: int) -> Generator[None]:
-        """Fills places of the queue, and the decode threads, until the block ends."""
+        """Fills places of the queue, and every inference thread, until the block ends; at least one place for each."""
         engine = self.repository.get(None)
         release = threading.Event()
-        ticket: Ticket[Any] = Ticket(items)
-        work = [Work(1, release.wait)] * items
-        engine.runtime.submit(ticket, work, Lane(list, 8), engine.model.device)
+        work = [Work(1, release.wait)] * max(items, engine.runtime.runners)
+        ticket: Ticket[Any] = Ticket(len(work))
+        engine.runtime.submit(ticket, work, Lane(list, 1), engine.model.device)
         try:
             yield
         finally:
