@@ -33,7 +33,7 @@ Image embeddings, reconstructions and similarities from SimVAE models.
 
 Every POST route takes an image as the raw body (`image/*`), files as `multipart/form-data`, base64 or data URIs in
 `application/json`, or a uint8 batch of the model's own shape as `application/x-npy`. Options are JSON fields, form
-fields or query parameters. Errors are RFC 9457 problems.
+fields or query parameters. Bodies may be packed: `Content-Encoding: gzip` or `deflate`. Errors are RFC 9457 problems.
 """
 
 EXAMPLES = (  # two grey 8 × 8 gradients as PNG
@@ -54,7 +54,7 @@ _PROBLEMS = {
     406: "Accept excludes every representation",
     408: "The body did not arrive in time",
     413: "Too many bytes, pixels or items",
-    415: "Not a request form, or not an image format",
+    415: "Not a request form, not an image format, or not a Content-Encoding that is unpacked",
     422: "An image that cannot be decoded, or not what the model takes",
     429: "Busy; Retry-After says for how many seconds",
     500: "The server failed",

@@ -3,11 +3,10 @@
 Raw image bytes · a `.npy` batch · JSON with base64 · multipart with files. Images are not decoded here.
 """
 
-import asyncio
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from python_multipart.exceptions import FormParserError
 from starlette.datastructures import UploadFile
@@ -18,15 +17,14 @@ from service.api.errors import RequestError, TooManyItemsError, UnsupportedMedia
 from service.api.json_items import Item, parse_json
 from service.api.limits import check_count
 from service.api.npy import NPY_MAGIC, read_npy
+from service.api.threads import off_loop
 
-__all__ = ["Form", "off_loop", "read_form"]
+__all__ = ["Form", "read_form"]
 
-T = TypeVar("T")
 Kind = Literal["image", "npy", "json", "multipart", "unknown"]
 
 _LISTS = frozenset({"metrics"})  # the options that may be repeated as query parameters or form fields
 _MAX_OPTIONS = 32
-_LARGE_BYTES = 64 * 1024
 # What curl sends unasked, and what clients send that know nothing of their bytes: the first bytes decide.
 _UNKNOWN = frozenset({"", "application/octet-stream", "application/x-www-form-urlencoded"})
 
@@ -59,7 +57,6 @@ async def read_form(request: Request, names: Sequence[str], stream: AsyncGenerat
         TooManyItemsError: More than `max_items`.
         UnsupportedMediaTypeError: None of the forms.
     """
-    _check_encoding(request.headers.get("content-encoding", ""))
     kind = _kind(request.headers.get("content-type", ""))
     if kind == "multipart":
         form = await _read_multipart(request, names, stream, max_items)
@@ -71,18 +68,6 @@ async def read_form(request: Request, names: Sequence[str], stream: AsyncGenerat
     if twice:
         raise RequestError(f"{twice[0]} is given twice, in the query and in the body; give it once.")
     return Form(query | form.options, form.lists)
-
-
-async def off_loop(size_bytes: int, work: Callable[[], T]) -> T:
-    """Runs small work here and large work in a thread, so that no request holds up the others."""
-    return work() if size_bytes <= _LARGE_BYTES else await asyncio.to_thread(work)
-
-
-def _check_encoding(content_encoding: str) -> None:
-    if content_encoding.strip().lower() not in {"", "identity"}:
-        raise UnsupportedMediaTypeError(
-            f"Expected a body without Content-Encoding; found {content_encoding[:100]!r}. Send it uncompressed."
-        )
 
 
 def _kind(content_type: str) -> Kind:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from starlette.requests import Request
 
+from service.api.content_encoding import coding_of, unpacked
 from service.api.errors import BodyTimeoutError, BodyTooLargeError, BusyError, RequestError, TooManyItemsError
 
 __all__ = ["BodyBudget", "Deadline", "bounded_stream", "check_count"]
@@ -44,6 +45,11 @@ class Deadline:
     def left_s(self) -> float:
         """Seconds left, at least 0."""
         return max(0.0, self.at - time.monotonic())
+
+    def check(self) -> None:
+        """Raises TimeoutError once it has passed."""
+        if not self.left_s:
+            raise TimeoutError
 
 
 @dataclass
@@ -99,17 +105,34 @@ def check_count(count: int, max_items: int) -> None:
 async def bounded_stream(
     request: Request, share: BodyShare, max_bytes: int, deadline: Deadline
 ) -> AsyncGenerator[bytes]:
-    """The body as it arrives, stopped the moment it breaks a limit.
+    """The body as it arrives and is unpacked, stopped the moment it breaks a limit.
 
     Raises:
-        BodyTooLargeError: The declared or the received length exceeds `max_bytes`.
+        BodyTooLargeError: The declared length, or what was unpacked so far, exceeds `max_bytes`.
         BodyTimeoutError: It was not complete at the deadline.
         BusyError: There is no memory for it now.
+        RequestError: It cannot be unpacked.
+        UnsupportedEncodingError: It is packed in another way than those that are accepted.
     """
+    coding = coding_of(request.headers)
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > max_bytes:
         raise BodyTooLargeError(f"The body has {int(declared):,} bytes; at most {max_bytes:,} are accepted.")
-    received = 0
+    size = 0
+    try:
+        async for piece in unpacked(_arriving(request, deadline), coding):
+            size += len(piece)
+            if size > max_bytes:
+                found = "" if coding == "identity" else " once it is unpacked"
+                raise BodyTooLargeError(f"The body has more than the {max_bytes:,} bytes that are accepted{found}.")
+            deadline.check()
+            share.grow(len(piece))
+            yield piece
+    except TimeoutError:
+        raise BodyTimeoutError(f"The body was not complete in time; {size:,} bytes of it had arrived.") from None
+
+
+async def _arriving(request: Request, deadline: Deadline) -> AsyncGenerator[bytes]:
     stream = request.stream()
     while True:
         try:
@@ -117,10 +140,4 @@ async def bounded_stream(
                 chunk = await anext(stream)
         except StopAsyncIteration:
             return
-        except TimeoutError:
-            raise BodyTimeoutError(f"The body was not complete in time; {received:,} bytes had arrived.") from None
-        received += len(chunk)
-        if received > max_bytes:
-            raise BodyTooLargeError(f"The body has more than the {max_bytes:,} bytes that are accepted.")
-        share.grow(len(chunk))
         yield chunk

@@ -7,11 +7,11 @@ from starlette.responses import Response
 from service.api.documentation import EXAMPLES, Embeddings, binary, operation, problems
 from service.api.errors import RequestError
 from service.api.exchange import Call, Outcomes, receive_call
-from service.api.inputs import off_loop
 from service.api.negotiation import JSON, NPY, preferred
 from service.api.npy import write_npy
 from service.api.options import EmbedOptions
 from service.api.outputs import answer_headers, encode_rows, identity, json_response, pack
+from service.api.threads import off_loop
 from service.engine.results import Embedding
 from service.engine.results import Embeddings as Vectors
 
