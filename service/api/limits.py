@@ -12,9 +12,29 @@ from starlette.requests import Request
 from service.api.content_encoding import coding_of, unpacked
 from service.api.errors import BodyTimeoutError, BodyTooLargeError, BusyError, RequestError, TooManyItemsError
 
-__all__ = ["BodyBudget", "Deadline", "bounded_stream", "check_count"]
+__all__ = ["ROOM_POLL_S", "BodyBudget", "BodyShare", "Deadline", "bounded_stream", "check_count", "patience_s"]
 
 TIMEOUT_HEADER = "X-Request-Timeout"
+ROOM_POLL_S = 0.02
+"""How often a stream that waits for room looks for it."""
+
+
+def patience_s(request: Request, limit_s: float) -> float:
+    """The server's limit, or less where the client asked for less.
+
+    Raises:
+        RequestError: The header is not a positive number of seconds.
+    """
+    header = request.headers.get(TIMEOUT_HEADER)
+    if header is None:
+        return limit_s
+    try:
+        seconds = float(header)
+    except ValueError:
+        seconds = math.nan
+    if not seconds > 0:
+        raise RequestError(f"{TIMEOUT_HEADER}: expected a positive number of seconds, found {header!r}.")
+    return min(seconds, limit_s)
 
 
 @dataclass(frozen=True)
@@ -25,21 +45,8 @@ class Deadline:
 
     @classmethod
     def of(cls, request: Request, limit_s: float) -> "Deadline":
-        """The server's limit from the moment the request arrived, or less where the client asked for less.
-
-        Raises:
-            RequestError: The header is not a positive number of seconds.
-        """
-        seconds = limit_s
-        header = request.headers.get(TIMEOUT_HEADER)
-        if header is not None:
-            try:
-                seconds = float(header)
-            except ValueError:
-                seconds = math.nan
-            if not seconds > 0:
-                raise RequestError(f"{TIMEOUT_HEADER}: expected a positive number of seconds, found {header!r}.")
-        return cls(request.state.arrived + min(seconds, limit_s))
+        """So many seconds from the moment the request arrived; see `patience_s`, also for what it raises."""
+        return cls(request.state.arrived + patience_s(request, limit_s))
 
     @property
     def left_s(self) -> float:
@@ -92,6 +99,17 @@ class BodyShare:
             raise BusyError("The server holds as many request bytes as it may; try again in a moment.", retry_after_s=1)
         self.budget.held_bytes += count
         self.held_bytes += count
+
+    async def grow_when_free(self, count: int) -> None:
+        """Takes more bytes as soon as others have given back enough; whoever calls it says for how long."""
+        while self.budget.held_bytes + count > self.budget.max_bytes:
+            await asyncio.sleep(ROOM_POLL_S)
+        self.grow(count)
+
+    def shrink(self, count: int) -> None:
+        """Gives bytes back before the end of the request."""
+        self.budget.held_bytes -= count
+        self.held_bytes -= count
 
 
 def check_count(count: int, max_items: int) -> None:
