@@ -170,13 +170,16 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": _PROBLEMS[status], "content": content} for status in sorted({*statuses, 401, 503})}
 
 
-def operation(options: type[Options], items: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
+def operation(
+    options: type[Options], items: dict[str, Any], example: dict[str, Any], forms: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """The body and the parameters of a POST route.
 
     Args:
         options: What the route may be asked for.
         items: The JSON schema of each list; the first one is needed.
         example: A JSON body.
+        forms: Further bodies, by media type.
     """
     schema = options.model_json_schema()["properties"]
     first = next(iter(items))
@@ -187,7 +190,7 @@ def operation(options: type[Options], items: dict[str, Any], example: dict[str, 
         "multipart/form-data": {"schema": {**body, "properties": files | schema}},
         "image/*": binary("One image: JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF."),
         "application/x-npy": binary("uint8 of shape [N, height, width, channels], or [N, height, width] for grey."),
-    }
+    } | (forms or {})
     query = [{"name": name, "in": "query", "required": False, "schema": each} for name, each in schema.items()]
     return {"requestBody": {"required": True, "content": content}, "parameters": [*query, _TIMEOUT]}
 

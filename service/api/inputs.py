@@ -19,7 +19,7 @@ from service.api.limits import check_count
 from service.api.npy import NPY_MAGIC, read_npy
 from service.api.threads import off_loop
 
-__all__ = ["Form", "read_form"]
+__all__ = ["Form", "media_type", "query_options", "read_form"]
 
 Kind = Literal["image", "npy", "json", "multipart", "unknown"]
 
@@ -57,26 +57,39 @@ async def read_form(request: Request, names: Sequence[str], stream: AsyncGenerat
         TooManyItemsError: More than `max_items`.
         UnsupportedMediaTypeError: None of the forms.
     """
-    kind = _kind(request.headers.get("content-type", ""))
+    kind = _kind(media_type(request))
     if kind == "multipart":
         form = await _read_multipart(request, names, stream, max_items)
     else:
         body = b"".join([chunk async for chunk in stream])
         form = await off_loop(len(body), lambda: _parse(kind, body, names, max_items))
-    query = _gather(request.query_params.multi_items())
+    query = query_options(request)
     twice = sorted(query.keys() & form.options.keys())
     if twice:
         raise RequestError(f"{twice[0]} is given twice, in the query and in the body; give it once.")
     return Form(query | form.options, form.lists)
 
 
-def _kind(content_type: str) -> Kind:
-    media_type = content_type.partition(";")[0].strip().lower()
-    if media_type in _UNKNOWN:
+def media_type(request: Request) -> str:
+    """The Content-Type, without parameters and in lower case."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def query_options(request: Request) -> dict[str, Any]:
+    """The options in the query, unchecked.
+
+    Raises:
+        RequestError: One of them is given twice.
+    """
+    return _gather(request.query_params.multi_items())
+
+
+def _kind(given: str) -> Kind:
+    if given in _UNKNOWN:
         return "unknown"
-    if media_type.startswith("image/"):
+    if given.startswith("image/"):
         return "image"
-    match media_type:
+    match given:
         case "application/json":
             return "json"
         case "application/x-npy":
@@ -84,8 +97,8 @@ def _kind(content_type: str) -> Kind:
         case "multipart/form-data":
             return "multipart"
     raise UnsupportedMediaTypeError(
-        f"Expected Content-Type image/*, application/json, multipart/form-data or application/x-npy; "
-        f"found {media_type[:100]!r}."
+        "Expected Content-Type image/*, application/json, multipart/form-data, application/x-npy, or for /embed "
+        f"application/x-ndjson; found {given[:100]!r}."
     )
 
 
