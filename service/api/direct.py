@@ -14,7 +14,6 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.auth import check_key
-from service.api.errors import is_expected, problem_response
 
 __all__ = ["Direct"]
 
@@ -22,7 +21,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Direct:
-    """ASGI middleware.
+    """ASGI middleware, inside of one that answers exceptions (`observe`).
 
     Args:
         app: Takes every other request.
@@ -41,11 +40,6 @@ class Direct:
             return
         scope["route"] = route
         request = Request(scope, receive)
-        try:
-            check_key(request)
-            response: Response = await route.endpoint(request)
-        except Exception as error:
-            if not is_expected(error):
-                raise
-            response = problem_response(request, error)
+        check_key(request)
+        response: Response = await route.endpoint(request)
         await response(scope, receive, send)

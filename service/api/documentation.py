@@ -33,7 +33,7 @@ Image embeddings, reconstructions and similarities from SimVAE models.
 
 Every POST route takes an image as the raw body (`image/*`), files as `multipart/form-data`, base64 or data URIs in
 `application/json`, or a uint8 batch of the model's own shape as `application/x-npy`. Options are JSON fields, form
-fields or query parameters. Errors are RFC 9457 problems.
+fields or query parameters. Bodies may be packed: `Content-Encoding: gzip` or `deflate`. Errors are RFC 9457 problems.
 """
 
 EXAMPLES = (  # two grey 8 × 8 gradients as PNG
@@ -54,7 +54,7 @@ _PROBLEMS = {
     406: "Accept excludes every representation",
     408: "The body did not arrive in time",
     413: "Too many bytes, pixels or items",
-    415: "Not a request form, or not an image format",
+    415: "Not a request form, not an image format, or not a Content-Encoding that is unpacked",
     422: "An image that cannot be decoded, or not what the model takes",
     429: "Busy; Retry-After says for how many seconds",
     500: "The server failed",
@@ -170,13 +170,16 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": _PROBLEMS[status], "content": content} for status in sorted({*statuses, 401, 503})}
 
 
-def operation(options: type[Options], items: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
+def operation(
+    options: type[Options], items: dict[str, Any], example: dict[str, Any], forms: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """The body and the parameters of a POST route.
 
     Args:
         options: What the route may be asked for.
         items: The JSON schema of each list; the first one is needed.
         example: A JSON body.
+        forms: Further bodies, by media type.
     """
     schema = options.model_json_schema()["properties"]
     first = next(iter(items))
@@ -187,7 +190,7 @@ def operation(options: type[Options], items: dict[str, Any], example: dict[str, 
         "multipart/form-data": {"schema": {**body, "properties": files | schema}},
         "image/*": binary("One image: JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF."),
         "application/x-npy": binary("uint8 of shape [N, height, width, channels], or [N, height, width] for grey."),
-    }
+    } | (forms or {})
     query = [{"name": name, "in": "query", "required": False, "schema": each} for name, each in schema.items()]
     return {"requestBody": {"required": True, "content": content}, "parameters": [*query, _TIMEOUT]}
 

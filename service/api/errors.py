@@ -39,6 +39,7 @@ __all__ = [
     "UnauthorizedError",
     "UnknownModelError",
     "UnprocessableError",
+    "UnsupportedEncodingError",
     "UnsupportedMediaTypeError",
     "is_expected",
     "problem_of",
@@ -82,6 +83,10 @@ class TooManyItemsError(ApiError):
 
 class UnsupportedMediaTypeError(ApiError):
     """A Content-Type that is none of the request forms."""
+
+
+class UnsupportedEncodingError(ApiError):
+    """A Content-Encoding that is not unpacked here."""
 
 
 class UnprocessableError(ApiError):
@@ -130,6 +135,7 @@ TABLE: Mapping[type[Exception], Kind] = {
     RequestTooLargeError: Kind(413, "request-too-large", "The request is larger than the queue"),
     ImageTooLargeError: Kind(413, "image-too-large", "The image has too many pixels"),
     UnsupportedMediaTypeError: Kind(415, "unsupported-media-type", "Not one of the request forms"),
+    UnsupportedEncodingError: Kind(415, "unsupported-content-encoding", "Not a supported Content-Encoding"),
     UnsupportedFormatError: Kind(415, "unsupported-image-format", "Not a supported image format"),
     UndecodableImageError: Kind(422, "undecodable-image", "The image cannot be decoded"),
     ImageError: Kind(422, "undecodable-image", "The image cannot be decoded"),
@@ -162,6 +168,17 @@ class Problem:
     index: int | None = None
     side: str | None = None
 
+    @property
+    def body(self) -> dict[str, Any]:
+        """The members that RFC 9457 names, but for `instance`."""
+        kind = self.kind
+        return {
+            "type": f"urn:simvae:problem:{kind.name}",
+            "title": kind.title,
+            "status": kind.status,
+            "detail": self.detail,
+        }
+
 
 def is_expected(error: Exception) -> bool:
     """Whether the table knows it; anything else is a bug, to be logged."""
@@ -186,13 +203,7 @@ def problem_response(request: Request, error: Exception) -> Response:
     """The RFC 9457 body and headers of an exception."""
     problem = problem_of(error)
     request.state.problem = problem
-    body: dict[str, Any] = {
-        "type": f"urn:simvae:problem:{problem.kind.name}",
-        "title": problem.kind.title,
-        "status": problem.kind.status,
-        "detail": problem.detail,
-        "instance": f"urn:simvae:request:{request.state.request_id}",
-    }
+    body = problem.body | {"instance": f"urn:simvae:request:{request.state.request_id}"}
     body |= {} if problem.index is None else {"index": problem.index}
     body |= {} if problem.side is None else {"side": problem.side}
     return Response(orjson.dumps(body), problem.kind.status, dict(problem.headers), PROBLEM_TYPE)
@@ -202,6 +213,8 @@ def _headers(status: int, error: Exception) -> dict[str, str]:
     match status:
         case 401:
             return {"WWW-Authenticate": 'Bearer realm="simvae"'}
+        case 415 if isinstance(error, UnsupportedEncodingError):
+            return {"Accept-Encoding": "gzip, deflate, identity"}
         case 408:  # the rest of the body may still come: this connection cannot carry another request
             return {"Connection": "close"}
         case 429 | 503:

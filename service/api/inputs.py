@@ -3,11 +3,10 @@
 Raw image bytes · a `.npy` batch · JSON with base64 · multipart with files. Images are not decoded here.
 """
 
-import asyncio
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from python_multipart.exceptions import FormParserError
 from starlette.datastructures import UploadFile
@@ -18,15 +17,14 @@ from service.api.errors import RequestError, TooManyItemsError, UnsupportedMedia
 from service.api.json_items import Item, parse_json
 from service.api.limits import check_count
 from service.api.npy import NPY_MAGIC, read_npy
+from service.api.threads import off_loop
 
-__all__ = ["Form", "off_loop", "read_form"]
+__all__ = ["Form", "media_type", "query_options", "read_form"]
 
-T = TypeVar("T")
 Kind = Literal["image", "npy", "json", "multipart", "unknown"]
 
 _LISTS = frozenset({"metrics"})  # the options that may be repeated as query parameters or form fields
 _MAX_OPTIONS = 32
-_LARGE_BYTES = 64 * 1024
 # What curl sends unasked, and what clients send that know nothing of their bytes: the first bytes decide.
 _UNKNOWN = frozenset({"", "application/octet-stream", "application/x-www-form-urlencoded"})
 
@@ -59,39 +57,39 @@ async def read_form(request: Request, names: Sequence[str], stream: AsyncGenerat
         TooManyItemsError: More than `max_items`.
         UnsupportedMediaTypeError: None of the forms.
     """
-    _check_encoding(request.headers.get("content-encoding", ""))
-    kind = _kind(request.headers.get("content-type", ""))
+    kind = _kind(media_type(request))
     if kind == "multipart":
         form = await _read_multipart(request, names, stream, max_items)
     else:
         body = b"".join([chunk async for chunk in stream])
         form = await off_loop(len(body), lambda: _parse(kind, body, names, max_items))
-    query = _gather(request.query_params.multi_items()) if request.scope["query_string"] else {}
+    query = query_options(request)
     twice = sorted(query.keys() & form.options.keys())
     if twice:
         raise RequestError(f"{twice[0]} is given twice, in the query and in the body; give it once.")
     return Form(query | form.options, form.lists)
 
 
-async def off_loop(size_bytes: int, work: Callable[[], T]) -> T:
-    """Runs small work here and large work in a thread, so that no request holds up the others."""
-    return work() if size_bytes <= _LARGE_BYTES else await asyncio.to_thread(work)
+def media_type(request: Request) -> str:
+    """The Content-Type, without parameters and in lower case."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def _check_encoding(content_encoding: str) -> None:
-    if content_encoding.strip().lower() not in {"", "identity"}:
-        raise UnsupportedMediaTypeError(
-            f"Expected a body without Content-Encoding; found {content_encoding[:100]!r}. Send it uncompressed."
-        )
+def query_options(request: Request) -> dict[str, Any]:
+    """The options in the query, unchecked.
+
+    Raises:
+        RequestError: One of them is given twice.
+    """
+    return _gather(request.query_params.multi_items()) if request.scope["query_string"] else {}
 
 
-def _kind(content_type: str) -> Kind:
-    media_type = content_type.partition(";")[0].strip().lower()
-    if media_type in _UNKNOWN:
+def _kind(given: str) -> Kind:
+    if given in _UNKNOWN:
         return "unknown"
-    if media_type.startswith("image/"):
+    if given.startswith("image/"):
         return "image"
-    match media_type:
+    match given:
         case "application/json":
             return "json"
         case "application/x-npy":
@@ -99,8 +97,8 @@ def _kind(content_type: str) -> Kind:
         case "multipart/form-data":
             return "multipart"
     raise UnsupportedMediaTypeError(
-        f"Expected Content-Type image/*, application/json, multipart/form-data or application/x-npy; "
-        f"found {media_type[:100]!r}."
+        "Expected Content-Type image/*, application/json, multipart/form-data, application/x-npy, or for /embed "
+        f"application/x-ndjson; found {given[:100]!r}."
     )
 
 

@@ -13,7 +13,7 @@ from service.api.limits import check_count
 from service.engine.images import Pixels
 from service.engine.results import Floats
 
-__all__ = ["GivenEmbedding", "Item", "decode_base64", "parse_json"]
+__all__ = ["GivenEmbedding", "Item", "decode_base64", "load_object", "parse_json", "type_name"]
 
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _BLANKS = b" \t\r\n"
@@ -47,22 +47,38 @@ def parse_json(body: bytes, names: Sequence[str], max_items: int) -> tuple[dict[
         TooManyItemsError: More than `max_items`, or more values than so many items can have.
         ItemError: An item that is neither base64 nor an embedding.
     """
-    _check_values(body, max_items)
-    try:
-        content = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise RequestError(f"The body is not JSON: {error}.") from error
-    if not isinstance(content, dict):
-        raise RequestError(f"Expected a JSON object; found {_type(content)}.")
+    content = load_object(body, max_items)
     lists = {name: content.pop(name) for name in names if name in content}
     for name, value in lists.items():
         if not isinstance(value, list):
-            raise RequestError(f"{name}: expected a list; found {_type(value)}.")
+            raise RequestError(f"{name}: expected a list; found {type_name(value)}.")
     if names[0] not in lists:
         raise RequestError(f"Expected a list {names[0]!r} in the JSON object; found none.")
     check_count(sum(map(len, lists.values())), max_items)
     two_sided = len(names) > 1
     return content, {name: _items(value, name if two_sided else None) for name, value in lists.items()}
+
+
+def load_object(text: bytes, max_items: int, what: str = "body") -> dict[str, Any]:
+    """Parses one JSON object.
+
+    Args:
+        text: UTF-8.
+        max_items: How many items it may have at most; with it goes how many values are parsed at all.
+        what: The text's name in messages.
+
+    Raises:
+        RequestError: It is something else.
+        TooManyItemsError: It has more values than so many items can have.
+    """
+    _check_values(text, max_items)
+    try:
+        content = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise RequestError(f"The {what} is not JSON: {error}.") from error
+    if not isinstance(content, dict):
+        raise RequestError(f"Expected a JSON object; found {type_name(content)}.")
+    return content
 
 
 def decode_base64(text: str) -> bytes:
@@ -110,7 +126,7 @@ def _item(value: object, *, embeddings: bool) -> Item:
     if embeddings and isinstance(value, dict):
         return _given(value)
     expected = "base64, a data URI or an object with an embedding" if embeddings else "base64 or a data URI"
-    raise RequestError(f"Expected {expected}; found {_type(value)}.")
+    raise RequestError(f"Expected {expected}; found {type_name(value)}.")
 
 
 def _given(value: Mapping[str, Any]) -> GivenEmbedding:
@@ -139,6 +155,7 @@ def _vector(value: object) -> Floats:
     return vector
 
 
-def _type(value: object) -> str:
+def type_name(value: object) -> str:
+    """What JSON calls it."""
     names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
     return names.get(type(value), "a number")

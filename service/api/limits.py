@@ -9,11 +9,32 @@ from dataclasses import dataclass, field
 
 from starlette.requests import Request
 
+from service.api.content_encoding import coding_of, unpacked
 from service.api.errors import BodyTimeoutError, BodyTooLargeError, BusyError, RequestError, TooManyItemsError
 
-__all__ = ["BodyBudget", "Deadline", "bounded_stream", "check_count"]
+__all__ = ["ROOM_POLL_S", "BodyBudget", "BodyShare", "Deadline", "bounded_stream", "check_count", "patience_s"]
 
 TIMEOUT_HEADER = "X-Request-Timeout"
+ROOM_POLL_S = 0.02
+"""How often a stream that waits for room looks for it."""
+
+
+def patience_s(request: Request, limit_s: float) -> float:
+    """The server's limit, or less where the client asked for less.
+
+    Raises:
+        RequestError: The header is not a positive number of seconds.
+    """
+    header = request.headers.get(TIMEOUT_HEADER)
+    if header is None:
+        return limit_s
+    try:
+        seconds = float(header)
+    except ValueError:
+        seconds = math.nan
+    if not seconds > 0:
+        raise RequestError(f"{TIMEOUT_HEADER}: expected a positive number of seconds, found {header!r}.")
+    return min(seconds, limit_s)
 
 
 @dataclass(frozen=True)
@@ -24,26 +45,18 @@ class Deadline:
 
     @classmethod
     def of(cls, request: Request, limit_s: float) -> "Deadline":
-        """The server's limit from the moment the request arrived, or less where the client asked for less.
-
-        Raises:
-            RequestError: The header is not a positive number of seconds.
-        """
-        seconds = limit_s
-        header = request.headers.get(TIMEOUT_HEADER)
-        if header is not None:
-            try:
-                seconds = float(header)
-            except ValueError:
-                seconds = math.nan
-            if not seconds > 0:
-                raise RequestError(f"{TIMEOUT_HEADER}: expected a positive number of seconds, found {header!r}.")
-        return cls(request.state.arrived + min(seconds, limit_s))
+        """So many seconds from the moment the request arrived; see `patience_s`, also for what it raises."""
+        return cls(request.state.arrived + patience_s(request, limit_s))
 
     @property
     def left_s(self) -> float:
         """Seconds left, at least 0."""
         return max(0.0, self.at - time.monotonic())
+
+    def check(self) -> None:
+        """Raises TimeoutError once it has passed."""
+        if not self.left_s:
+            raise TimeoutError
 
 
 @dataclass
@@ -87,6 +100,17 @@ class BodyShare:
         self.budget.held_bytes += count
         self.held_bytes += count
 
+    async def grow_when_free(self, count: int) -> None:
+        """Takes more bytes as soon as others have given back enough; whoever calls it says for how long."""
+        while self.budget.held_bytes + count > self.budget.max_bytes:
+            await asyncio.sleep(ROOM_POLL_S)
+        self.grow(count)
+
+    def shrink(self, count: int) -> None:
+        """Gives bytes back before the end of the request."""
+        self.budget.held_bytes -= count
+        self.held_bytes -= count
+
 
 def check_count(count: int, max_items: int) -> None:
     """Raises TooManyItemsError beyond the limit; called before anything is made of the items."""
@@ -99,17 +123,34 @@ def check_count(count: int, max_items: int) -> None:
 async def bounded_stream(
     request: Request, share: BodyShare, max_bytes: int, deadline: Deadline
 ) -> AsyncGenerator[bytes]:
-    """The body as it arrives, stopped the moment it breaks a limit.
+    """The body as it arrives and is unpacked, stopped the moment it breaks a limit.
 
     Raises:
-        BodyTooLargeError: The declared or the received length exceeds `max_bytes`.
+        BodyTooLargeError: The declared length, or what was unpacked so far, exceeds `max_bytes`.
         BodyTimeoutError: It was not complete at the deadline.
         BusyError: There is no memory for it now.
+        RequestError: It cannot be unpacked.
+        UnsupportedEncodingError: It is packed in another way than those that are accepted.
     """
+    coding = coding_of(request.headers)
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > max_bytes:
         raise BodyTooLargeError(f"The body has {int(declared):,} bytes; at most {max_bytes:,} are accepted.")
-    received = 0
+    size = 0
+    try:
+        async for piece in unpacked(_arriving(request, deadline), coding):
+            size += len(piece)
+            if size > max_bytes:
+                found = "" if coding == "identity" else " once it is unpacked"
+                raise BodyTooLargeError(f"The body has more than the {max_bytes:,} bytes that are accepted{found}.")
+            deadline.check()
+            share.grow(len(piece))
+            yield piece
+    except TimeoutError:
+        raise BodyTimeoutError(f"The body was not complete in time; {size:,} bytes of it had arrived.") from None
+
+
+async def _arriving(request: Request, deadline: Deadline) -> AsyncGenerator[bytes]:
     stream = request.stream()
     while True:
         try:
@@ -117,10 +158,4 @@ async def bounded_stream(
                 chunk = await anext(stream)
         except StopAsyncIteration:
             return
-        except TimeoutError:
-            raise BodyTimeoutError(f"The body was not complete in time; {received:,} bytes had arrived.") from None
-        received += len(chunk)
-        if received > max_bytes:
-            raise BodyTooLargeError(f"The body has more than the {max_bytes:,} bytes that are accepted.")
-        share.grow(len(chunk))
         yield chunk

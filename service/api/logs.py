@@ -46,11 +46,17 @@ def configure_logging(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """An answer that breaks off is told by the line of its request, or by the traceback of what failed."""
+    return record.msg != "ASGI callable returned without completing response."
 
 
 def _dumps(event: Any, **_: Any) -> str:

@@ -4,11 +4,14 @@ from collections.abc import Sequence
 
 from service.api.errors import NotAcceptableError
 
-__all__ = ["JSON", "NPY", "PNG", "preferred"]
+__all__ = ["JSON", "LINES", "NDJSON", "NPY", "PNG", "preferred"]
 
 JSON = "application/json"
 NPY = "application/x-npy"
 PNG = "image/png"
+NDJSON = "application/x-ndjson"
+LINES = (NDJSON, "application/jsonlines", "application/jsonl")
+"""The names in use for one JSON value a line."""
 
 
 def preferred(accept: str | None, offered: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Around every request: its id, its clock, its log line, its metrics, and the last net for what nobody caught."""
+"""Around every request: its id, its clock, its log line, its metrics, and an answer to what nobody caught."""
 
 import itertools
 import re
@@ -9,7 +9,7 @@ import structlog
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.errors import Problem, problem_response
+from service.api.errors import Problem, is_expected, problem_response
 from service.api.metrics import Metrics
 
 __all__ = ["Observe"]
@@ -52,7 +52,8 @@ class Observe:
         try:
             await self._app(scope, receive, send_with_id)
         except Exception as error:
-            _log.exception("unexpected failure", request_id=request.state.request_id)
+            if not is_expected(error):
+                _log.exception("unexpected failure", request_id=request.state.request_id)
             if not status:
                 await problem_response(request, error)(scope, receive, send_with_id)
         finally:

@@ -8,7 +8,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.api.errors import RequestError
 
-__all__ = ["Dtype", "EmbedOptions", "Metric", "Options", "ReconstructOptions", "SimilarityOptions", "parse_options"]
+__all__ = [
+    "Dtype",
+    "EmbedOptions",
+    "LineOptions",
+    "Metric",
+    "Options",
+    "ReconstructOptions",
+    "SimilarityOptions",
+    "parse_options",
+]
 
 Dtype = Literal["float32", "float16", "int8", "ubinary"]
 Metric = Literal["cosine", "euclidean", "log_likelihood_ratio", "probability_same"]
@@ -25,8 +34,8 @@ class Options(BaseModel):
     )
 
 
-class EmbedOptions(Options):
-    """What `POST /embed` may be asked for."""
+class LineOptions(Options):
+    """What `POST /embed` may be asked for when it answers line by line."""
 
     normalize: bool = Field(False, description="Scale every embedding to length 1.")
     variance: bool = Field(
@@ -40,6 +49,11 @@ class EmbedOptions(Options):
     encoding: Literal["float", "base64"] = Field(
         "float", description="base64: each embedding is a string of its little-endian values."
     )
+
+
+class EmbedOptions(LineOptions):
+    """What `POST /embed` may be asked for."""
+
     on_error: Literal["fail", "skip"] = Field(
         "fail", description="skip: a bad image leaves null in its place and an entry in `errors`."
     )

@@ -20,11 +20,21 @@ from service.engine.engine import Engine
 from service.engine.results import Floats
 from service.engine.ticket import Timings
 
-__all__ = ["EXPOSED_HEADERS", "Packed", "answer_headers", "encode_rows", "identity", "json_response", "pack"]
+__all__ = [
+    "EXPOSED_HEADERS",
+    "Packed",
+    "answer_headers",
+    "encode_rows",
+    "identity",
+    "json_response",
+    "model_headers",
+    "pack",
+]
 
 EXPOSED_HEADERS = (
     "X-Model",
     "X-Model-Fingerprint",
+    "X-Embedding-Dim",
     "X-Embedding-Scale",
     "X-Request-ID",
     "X-Squared-Error",
@@ -94,11 +104,13 @@ def identity(engine: Engine) -> dict[str, Any]:
 def answer_headers(engine: Engine, timings: Timings) -> dict[str, str]:
     """The headers that say which model answered, and how long each stage took (in milliseconds)."""
     stages = {"decode": timings.decode_s, "queue": timings.queue_s, "inference": timings.inference_s}
-    return {
-        "X-Model": engine.manifest.reference,
-        "X-Model-Fingerprint": engine.fingerprint,
-        "Server-Timing": ", ".join(f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in stages.items()),
-    }
+    timing = ", ".join(f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in stages.items())
+    return model_headers(engine) | {"Server-Timing": timing}
+
+
+def model_headers(engine: Engine) -> dict[str, str]:
+    """The headers that say which model answered."""
+    return {"X-Model": engine.manifest.reference, "X-Model-Fingerprint": engine.fingerprint}
 
 
 def json_response(content: dict[str, Any], headers: dict[str, str]) -> Response:

@@ -1,17 +1,19 @@
-"""`POST /embed`: images to vectors."""
+"""`POST /embed`: images to vectors, all at once or line by line."""
 
 import numpy as np
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from service.api.documentation import EXAMPLES, Embeddings, binary, operation, problems
+from service.api.embed_stream import embed_stream
 from service.api.errors import RequestError
 from service.api.exchange import Call, Outcomes, receive_call
-from service.api.inputs import off_loop
-from service.api.negotiation import JSON, NPY, preferred
+from service.api.inputs import media_type
+from service.api.negotiation import JSON, LINES, NDJSON, NPY, preferred
 from service.api.npy import write_npy
 from service.api.options import EmbedOptions
 from service.api.outputs import answer_headers, encode_rows, identity, json_response, pack
+from service.api.threads import off_loop
 from service.engine.results import Embedding
 from service.engine.results import Embeddings as Vectors
 
@@ -19,23 +21,38 @@ __all__ = ["router"]
 
 router = APIRouter(tags=["images"])
 _IMAGES = {"images": {"type": "array", "items": {"type": "string", "description": "Base64, or a data URI."}}}
-_OK = {"content": {NPY: binary("Shape [N, D], or [N, ⌈D/8⌉] for ubinary.")}}
+_OK = {
+    "content": {
+        NPY: binary("Shape [N, D], or [N, ⌈D/8⌉] for ubinary."),
+        NDJSON: binary(
+            "One object for each line that was sent, in order, while they are still being sent: `index`, `id`, and "
+            "`embedding` (`variance`, `scale`) or the members of a problem as `error`. When the stream cannot go on, a "
+            "last object with `resume_at` and `error`, and the answer breaks off."
+        ),
+    }
+}
+_LINES = binary(
+    'One `{"image": "<base64 or data URI>", "id": <string or number, may be absent>}` a line, as many as you like. '
+    "Options are query parameters; `on_error` is not one of them."
+)
 
 
 @router.post(
     "/embed",
     response_model=Embeddings,
     responses={**problems(400, 404, 406, 408, 413, 415, 422, 429, 500, 504), 200: _OK},
-    openapi_extra=operation(EmbedOptions, _IMAGES, {"images": list(EXAMPLES), "normalize": True}),
+    openapi_extra=operation(EmbedOptions, _IMAGES, {"images": list(EXAMPLES), "normalize": True}, {NDJSON: _LINES}),
 )
 async def embed(request: Request) -> Response:
     """The embedding of each image: the mean of its posterior in latent space."""
-    media_type = preferred(request.headers.get("accept"), (JSON, NPY))
+    if media_type(request) in LINES:
+        return embed_stream(request)
+    wanted = preferred(request.headers.get("accept"), (JSON, NPY))
     async with receive_call(request, EmbedOptions, ("images",)) as call:
-        if media_type == NPY:
+        if wanted == NPY:
             _check_npy(call.options)
         outcomes = await call.run_all("embed", call.options.on_error)
-        render = _npy if media_type == NPY else _json
+        render = _npy if wanted == NPY else _json
         dim = call.engine.manifest.embedding.dim
         return await off_loop(4 * dim * len(outcomes.results), lambda: render(call, outcomes))
 

@@ -9,10 +9,10 @@ from starlette.responses import Response
 from service.api.documentation import EXAMPLES, Reconstructions, binary, operation, problems
 from service.api.errors import NotAcceptableError
 from service.api.exchange import Call, Outcomes, receive_call
-from service.api.inputs import off_loop
 from service.api.negotiation import JSON, PNG, preferred
 from service.api.options import ReconstructOptions
 from service.api.outputs import answer_headers, identity, json_response
+from service.api.threads import off_loop
 from service.engine.images import encode_png
 from service.engine.results import Reconstruction
 

@@ -10,11 +10,11 @@ from starlette.responses import Response
 from service.api.documentation import EXAMPLES, Similarities, operation, problems
 from service.api.errors import ItemError, UnprocessableError
 from service.api.exchange import Call, receive_call
-from service.api.inputs import off_loop
 from service.api.json_items import GivenEmbedding, Item
 from service.api.negotiation import JSON, preferred
 from service.api.options import SimilarityOptions
 from service.api.outputs import answer_headers, identity, json_response
+from service.api.threads import off_loop
 from service.engine.results import Embedding, Embeddings
 from service.engine.similarity import available_metrics
 from service.engine.ticket import Timings

@@ -1,10 +1,14 @@
 """A real server on a real socket for every test, and a way to keep its engine busy for as long as a test needs."""
 
 import contextlib
+import json
+import socket
 import threading
 import time
+import urllib.parse
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
@@ -43,24 +47,56 @@ class Running:
             assert time.monotonic() < end, "the condition did not come true in time"
             time.sleep(0.01)
 
-    @property
-    def runners(self) -> int:
-        """How many batches run at a time."""
-        return self.repository.get(None).runtime.runners
-
     @contextlib.contextmanager
-    def occupied(self, items: int) -> Generator[None]:
-        """Fills places of the queue, and every inference thread, until the block ends; at least one place for each."""
+    def occupied(self, items: int) -> Generator[int]:
+        """Keeps every inference thread busy until the block ends, with at least so many items; gives their number."""
         engine = self.repository.get(None)
         release = threading.Event()
         work = [Work(1, release.wait)] * max(items, engine.runtime.runners)
         ticket: Ticket[Any] = Ticket(len(work))
         engine.runtime.submit(ticket, work, Lane(list, 1), engine.model.device)
         try:
-            yield
+            yield len(work)
         finally:
             release.set()
             ticket.future.result(20)
+
+
+class Stream:
+    """A POST of lines whose body is sent and whose answer is read at the same time, which httpx does one by one.
+
+    Attributes:
+        answer: Its status and headers are there from the first `line` on.
+    """
+
+    def __init__(self, port: int, headers: dict[str, str], params: dict[str, Any]) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=30)
+        given = {"Host": "x", "Content-Type": "application/x-ndjson", "Transfer-Encoding": "chunked"} | headers
+        head = "".join(f"{name}: {value}\r\n" for name, value in given.items())
+        self.socket.sendall(f"POST /embed?{urllib.parse.urlencode(params)} HTTP/1.1\r\n{head}\r\n".encode())
+        self.answer = HTTPResponse(self.socket, method="POST")
+        self._begun = False
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(b"%x\r\n%b\r\n" % (len(data), data))
+
+    def finish(self) -> None:
+        self.socket.sendall(b"0\r\n\r\n")
+
+    def begin(self) -> HTTPResponse:
+        if not self._begun:
+            self.answer.begin()
+            self._begun = True
+        return self.answer
+
+    def line(self) -> dict[str, Any]:
+        """The next line of the answer, as soon as it is there."""
+        line: dict[str, Any] = json.loads(self.begin().readline())
+        return line
+
+    def rest(self) -> list[dict[str, Any]]:
+        """Every further line, until the answer has come to its end; `IncompleteRead` if it breaks off before."""
+        return [json.loads(line) for line in self.begin().read().splitlines()]
 
 
 @contextlib.contextmanager
@@ -113,3 +149,19 @@ def start(tiny_bundle: Path) -> Iterator[Callable[..., Running]]:
             return stack.enter_context(run_server(Settings(**{"models": tiny_bundle} | settings), wait=wait))
 
         yield enter
+
+
+@pytest.fixture
+def streaming() -> Callable[..., contextlib.AbstractContextManager[Stream]]:
+    """Opens a stream: `with streaming(running, {"Content-Encoding": "gzip"}, variance=True) as stream`."""
+
+    @contextlib.contextmanager
+    def enter(running: Running, headers: dict[str, str] | None = None, **params: Any) -> Iterator[Stream]:
+        stream = Stream(running.port, headers or {}, params)
+        try:
+            yield stream
+        finally:
+            stream.answer.close()
+            stream.socket.close()
+
+    return enter

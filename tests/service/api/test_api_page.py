@@ -1,5 +1,6 @@
 """The examples of docs/api.md are run, against a server, as they stand there."""
 
+import base64
 import json
 import re
 import shutil
@@ -30,6 +31,7 @@ def address(
     Path("cat.png").write_bytes(make_image(seed=1))
     Path("dog.jpg").write_bytes(make_image("JPEG", size=(60, 40), mode="RGB", seed=2))
     Path("broken.png").write_bytes(make_image(seed=1)[:300])
+    Path("images.ndjson").write_bytes(b"".join(map(line_of, ("cat.png", "broken.png"))))
     np.save("batch.npy", np.zeros((3, 28, 28, 1), np.uint8))
     bundle = make_bundle(name="fashion")
     return f"http://localhost:{start(models=bundle, host='localhost').port}"
@@ -47,10 +49,20 @@ def test_an_example_does_what_the_page_says(language: str, code: str, answer: st
     if "-o seen.png" in code:
         assert Path("seen.png").read_bytes().startswith(b"\x89PNG")
         return
-    found = json.loads(done.stdout)
+    parse = parse_lines if "x-ndjson" in code else json.loads
+    found = parse(done.stdout)
     assert answer or "embeddings" in found
     if answer:
-        assert_shape(found, json.loads(re.sub(r",? ?…", "", answer)))
+        assert_shape(found, parse(re.sub(r",? ?…", "", answer)))
+
+
+def line_of(name: str) -> bytes:
+    image = base64.b64encode(Path(name).read_bytes()).decode()
+    return json.dumps({"id": name, "image": image}).encode() + b"\n"
+
+
+def parse_lines(text: str | bytes) -> list[Any]:
+    return [json.loads(line) for line in text.splitlines()]
 
 
 def assert_shape(found: Any, shown: Any) -> None:

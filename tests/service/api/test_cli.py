@@ -1,5 +1,6 @@
 """The real command in a process of its own: how it starts, refuses to start, and ends."""
 
+import base64
 import contextlib
 import json
 import os
@@ -10,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,26 @@ def test_a_signal_answers_what_was_accepted_and_exits_with_0(
             connection.sendall(png[100:])
             assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
         assert process.wait(20) == 0
+
+
+def test_a_signal_ends_a_stream_with_where_to_go_on(
+    tiny_bundle: Path, png: bytes, streaming: Callable[..., Any]
+) -> None:
+    line = json.dumps({"image": base64.b64encode(png).decode()}).encode() + b"\n"
+    with serving("--models", str(tiny_bundle)) as (process, url):
+        with streaming(httpx.URL(url)) as stream:
+            stream.send(line)
+            assert stream.line()["index"] == 0
+            process.terminate()
+            last = stream.line()
+            assert (last["resume_at"], last["error"]["type"]) == (1, "urn:simvae:problem:not-ready")
+        _, said = process.communicate(timeout=20)
+    assert process.returncode == 0
+    lines = [json.loads(line) for line in said.splitlines()]
+    assert [line["problem"] for line in lines if line["event"] == "request" and line["route"] == "/embed"] == [
+        "not-ready"
+    ]
+    assert not [line for line in lines if line["level"] in {"error", "critical"}]
 
 
 def test_the_drain_ends_after_its_timeout(tiny_bundle: Path) -> None:

@@ -120,11 +120,17 @@ CASES: dict[str, tuple[int, str, dict[str, Any], str]] = {
     ),
     "too many parts": (413, "too-many-items", {"files": [("f", b"x")] * 300}, "parts"),
     "another Content-Type": (415, "unsupported-media-type", {"content": b"x", "type": "text/plain"}, "'text/plain'"),
-    "a compressed body": (
-        415,
-        "unsupported-media-type",
+    "a body that is not what its encoding says": (
+        400,
+        "malformed-request",
         {"content": b"x", "headers": {"Content-Encoding": "gzip"}},
-        "'gzip'",
+        "gzip",
+    ),
+    "an unknown encoding": (
+        415,
+        "unsupported-content-encoding",
+        {"content": b"x", "headers": {"Content-Encoding": "br"}},
+        "'br'",
     ),
     "text for an image": (415, "unsupported-image-format", {"content": b"hello"}, "68 65 6c"),
     "SVG": (415, "unsupported-image-format", {"content": b"<svg/>", "type": "image/svg+xml"}, "JPEG, PNG"),

@@ -141,11 +141,11 @@ def test_the_deadline_is_the_nearer_of_the_setting_and_the_header(
 ) -> None:
     running = start(request_timeout_s=setting)
     headers = {} if header is None else {"X-Request-Timeout": header}
-    with running.occupied(1):
+    with running.occupied(1) as busy:
         answer = running.client.post("/embed", content=png, headers=headers)
     assert (answer.status_code, answer.json()["type"]) == (504, "urn:simvae:problem:too-late")
     running.wait_for(lambda: running.metric("simvae_queue_items") == 0)
-    assert running.metric("simvae_items_total") == running.runners  # those that kept it busy: ours was dropped, not run
+    assert running.metric("simvae_items_total") == busy  # those that kept it busy: ours was dropped, not run
     assert running.metric("simvae_dropped_total", reason="too-late") == 1
     assert running.client.post("/embed", content=png).status_code == 200
 
@@ -159,8 +159,7 @@ def test_a_deadline_that_is_no_positive_number_is_refused(header: str, client: h
 
 def test_a_client_that_goes_away_frees_its_places_and_is_not_run(start: Callable[..., Any], png: bytes) -> None:
     running = start(queue_items=4)
-    with running.occupied(1):
-        busy = running.metric("simvae_queue_items")
+    with running.occupied(1) as busy:
         with connected(running) as connection:
             body = PAIR % (png, png)
             head = HEAD.replace("image/png", "multipart/form-data; boundary=x")

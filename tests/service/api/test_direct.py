@@ -1,0 +1,54 @@
+"""The short way and the framework's own give the same answers."""
+
+import asyncio
+import functools
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from service.api.observe import Observe
+
+
+def through_the_framework(app: FastAPI, metrics: Any, path: str, **request: Any) -> httpx.Response:
+    """Asks the app as it would be without the short way."""
+
+    async def ask() -> httpx.Response:
+        usual = Observe(functools.partial(FastAPI.__call__, app), metrics)
+        transport = httpx.ASGITransport(app=usual)
+        async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+            return await client.post(path, **request)
+
+    return asyncio.run(ask())
+
+
+@pytest.mark.parametrize(
+    ("path", "request_of"),
+    [
+        ("/embed", lambda png: {"content": png}),
+        ("/embed?variance=true&dtype=int8", lambda png: {"files": [("f", png), ("f", png)]}),
+        ("/embed?on_error=never", lambda png: {"content": png}),
+        ("/embed", lambda _: {"content": b"no image"}),
+        ("/embed", lambda png: {"content": png, "headers": {"Accept": "text/html"}}),
+        ("/reconstruct", lambda png: {"content": png}),
+        ("/similarity", lambda png: {"files": [("left", png), ("right", png)]}),
+    ],
+)
+def test_both_ways_give_the_same_answer(server: Any, png: bytes, path: str, request_of: Any) -> None:
+    request = request_of(png)
+    direct = server.client.post(path, **request)
+    usual = through_the_framework(server.app, server.repository.metrics, path, **request)
+    assert direct.status_code == usual.status_code
+    bodies = [answer.json() for answer in (direct, usual)]
+    for body in bodies:
+        body.pop("instance", None)  # ends in the request's id
+    assert bodies[0] == bodies[1]
+    own = {"server-timing", "x-request-id", "date", "content-length"}
+    headers = [{name: value for name, value in answer.headers.items() if name not in own} for answer in (direct, usual)]
+    assert headers[0] == headers[1]
+
+
+def test_another_method_or_path_goes_the_usual_way(client: httpx.Client) -> None:
+    assert client.get("/embed").status_code == 405
+    assert client.post("/embed/").status_code in {307, 404}
