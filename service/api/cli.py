@@ -1,8 +1,12 @@
 """`simvae-serve`: starts the server, and ends it so that no accepted request is lost."""
 
+import multiprocessing
 import signal
 import socket
 import sys
+import threading
+import time
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -10,13 +14,15 @@ from typing import Annotated
 import structlog
 import typer
 import uvicorn
+from fastapi import FastAPI
 
 from service.api.app import create_app
 from service.api.logs import configure_logging
 from service.api.repository import Repository
 from service.api.settings import Settings, SettingsError, read_settings
+from service.api.workers import Supervisor, listen_beside, metrics_folder
 
-__all__ = ["main", "serve"]
+__all__ = ["main", "serve", "serve_as_worker"]
 
 _BACKLOG = 2048
 _log = structlog.stdlib.get_logger("service.api")
@@ -24,19 +30,30 @@ _app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_ma
 
 
 class _Server(uvicorn.Server):
-    """Stops when the models cannot be loaded, and tells readiness of a signal before it closes the socket."""
+    """Stops when the models cannot be served any more, and tells readiness of a signal before it closes the socket."""
 
-    def __init__(self, config: uvicorn.Config, repository: Repository) -> None:
+    def __init__(self, app: FastAPI, settings: Settings) -> None:
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            ws="none",
+            server_header=False,
+            backlog=_BACKLOG,
+            timeout_graceful_shutdown=max(1, round(settings.drain_timeout_s)),
+        )
         super().__init__(config)
-        self._repository = repository
-        repository.on_failure = self._stop
+        self._repository: Repository = app.state.repository
+        self._repository.on_failure = self.give_up
+        self.failed = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._repository.begin_drain()
         super().handle_exit(sig, frame)
 
-    def _stop(self) -> None:
-        self.should_exit = True
+    def give_up(self) -> None:
+        """Ends it as a signal would, but not well."""
+        self.failed = self.should_exit = True
 
 
 def serve(settings: Settings) -> int:
@@ -46,30 +63,70 @@ def serve(settings: Settings) -> int:
         The exit code: 0, or 1 when the models could not be loaded or the port not be had.
     """
     configure_logging(settings)
-    app = create_app(settings)
-    repository: Repository = app.state.repository
     try:
-        listener = _listen(settings)
+        listener = socket.create_server((settings.host, settings.port), family=_family(settings), backlog=_BACKLOG)
     except OSError as error:
         return _fail(
             f"Expected to listen on {settings.host} port {settings.port}; {error.strerror or error}. "
             "Choose another with --host and --port."
         )
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        ws="none",
-        server_header=False,
-        backlog=_BACKLOG,
-        timeout_graceful_shutdown=max(1, round(settings.drain_timeout_s)),
-    )
-    # uvicorn raises the signal again once it has drained; by then it has been obeyed, and the exit code must be 0.
+    _log.info("listening", url=_url(listener), docs=f"{_url(listener)}/docs", workers=settings.workers)
+    if settings.workers == 1:
+        return _serve_here(settings, listener)
+    port = listener.getsockname()[1]
+    listener.close()  # it has shown that the port is free; each worker listens for itself
+    with metrics_folder():
+        return Supervisor(serve_as_worker, (settings.model_copy(update={"port": port}),), settings.workers).run()
+
+
+def _serve_here(settings: Settings, listener: socket.socket) -> int:
+    app = create_app(settings)
+    repository: Repository = app.state.repository
+    _ignore_repeated_signals()
+    _Server(app, settings).run(sockets=[listener])
+    return 0 if repository.failure is None else _fail(str(repository.failure))
+
+
+def serve_as_worker(serving: Event, settings: Settings) -> None:
+    """One process of several; loads its models, then listens on the port that they share.
+
+    Args:
+        serving: Set once it does.
+        settings: Of the server, with the port to listen on.
+    """
+    configure_logging(settings)
+    app = create_app(settings)
+    repository: Repository = app.state.repository
+    server = _Server(app, settings)
+    for number in (signal.SIGTERM, signal.SIGINT):  # until uvicorn takes them
+        signal.signal(number, server.handle_exit)
+    repository.start()
+    repository.wait()
+    if repository.failure is not None:
+        sys.exit(_fail(str(repository.failure)))
+    listener = listen_beside(settings.host, settings.port, _BACKLOG)
+    if not server.should_exit:
+        _ignore_repeated_signals()
+        threading.Thread(target=_watch, args=(repository, server), daemon=True).start()
+        serving.set()
+        server.run(sockets=[listener])
+    sys.exit(int(server.failed))
+
+
+def _watch(repository: Repository, server: _Server) -> None:
+    """Ends a worker whose inference died, so that it is replaced, or whose supervisor did."""
+    supervisor = multiprocessing.parent_process()
+    while not server.should_exit:
+        time.sleep(1)
+        died = repository.state == "failed" or (supervisor is not None and not supervisor.is_alive())
+        if died and not server.should_exit:
+            server.give_up()
+
+
+def _ignore_repeated_signals() -> None:
+    """For uvicorn raises the signal again once it has drained; by then it was obeyed, and the exit code must be 0."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    _log.info("listening", url=_url(listener), docs=f"{_url(listener)}/docs")
-    _Server(config, repository).run(sockets=[listener])
-    return 0 if repository.failure is None else _fail(str(repository.failure))
 
 
 @_app.command(
@@ -90,6 +147,7 @@ def _command(
     precision: Annotated[str | None, typer.Option(help="float32, float16 or int8, if the bundle has it.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 for every one.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 for a free one.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Server processes; for a CPU, as many as it has cores.")] = None,
     max_batch: Annotated[int | None, typer.Option(help="The most images of one run of the model.")] = None,
     inference_threads: Annotated[int | None, typer.Option(help="CPU threads of one run of the model.")] = None,
     decode_threads: Annotated[int | None, typer.Option(help="Threads that decode images.")] = None,
@@ -114,9 +172,8 @@ def main() -> None:
     _app()
 
 
-def _listen(settings: Settings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+def _family(settings: Settings) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in settings.host else socket.AF_INET
 
 
 def _url(listener: socket.socket) -> str:

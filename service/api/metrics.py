@@ -1,15 +1,20 @@
 """What Prometheus reads at `/metrics`; one registry for each app, so that two apps in a process never mix."""
 
+import os
 from collections.abc import Callable
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from service.engine.bundle import Manifest
 from service.engine.ticket import Timings
 
-__all__ = ["CONTENT_TYPE_LATEST", "Metrics"]
+__all__ = ["CONTENT_TYPE_LATEST", "METRICS_DIR", "Metrics"]
+
+METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
+"""The environment variable by which prometheus_client knows that several processes count together."""
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _BATCHES = tuple(2**power for power in range(11))
@@ -24,6 +29,7 @@ class Metrics:
 
     def __init__(self, queue_items: Callable[[], int]) -> None:
         registry = self.registry = CollectorRegistry()
+        self._shared = METRICS_DIR in os.environ  # prometheus_client looked at it when it was imported
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         self.requests = Counter("simvae_requests", "Requests answered.", ["route", "code"], registry=registry)
@@ -53,14 +59,29 @@ class Metrics:
             "simvae_dropped", "Requests whose work was dropped: client-gone or too-late.", ["reason"], registry=registry
         )
         self.image_errors = Counter("simvae_image_errors", "Images that were refused.", ["kind"], registry=registry)
-        queue = Gauge("simvae_queue_items", "Items between admission and outcome.", registry=registry)
-        queue.set_function(queue_items)
+        self._queue = Gauge(
+            "simvae_queue_items",
+            "Items between admission and outcome.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._queue_items = queue_items
+        if not self._shared:
+            self._queue.set_function(queue_items)
         self._models = Gauge(
             "simvae_model_info",
             "1 for each model that is loaded.",
             ["name", "model_version", "fingerprint", "provider", "service_version"],
             registry=registry,
+            multiprocess_mode="max",
         )
+
+    def request(self, route: str, status: int, seconds: float) -> None:
+        """Counts one request that was answered."""
+        self.requests.labels(route, status).inc()
+        self.duration.labels(route).observe(seconds)
+        if self._shared:  # nobody can ask for it later, who asks another process
+            self._queue.set(self._queue_items())
 
     def batch(self, items: int, seconds: float) -> None:
         """Counts one run of a model; called in the inference thread."""
@@ -80,5 +101,10 @@ class Metrics:
         self._models.labels(*labels).set(1)
 
     def text(self) -> bytes:
-        """The exposition format."""
-        return generate_latest(self.registry)
+        """The exposition format; of all workers together, where there are several."""
+        if not self._shared:
+            return generate_latest(self.registry)
+        self._queue.set(self._queue_items())
+        together = CollectorRegistry()
+        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        return generate_latest(together)

@@ -65,8 +65,7 @@ class Observe:
     def _record(self, request: Request, status: int) -> None:
         seconds = time.monotonic() - request.state.arrived
         route = getattr(request.scope.get("route"), "path", "unknown")  # the template: a path would be unbounded
-        self._metrics.requests.labels(route, status).inc()
-        self._metrics.duration.labels(route).observe(seconds)
+        self._metrics.request(route, status, seconds)
         problem: Problem | None = getattr(request.state, "problem", None)
         if problem is not None:
             self._count(problem)

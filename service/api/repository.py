@@ -9,6 +9,7 @@ from service.api.errors import RequestError, UnknownModelError
 from service.api.metrics import Metrics
 from service.api.settings import Settings
 from service.engine.bundle import BundleError, find_bundles
+from service.engine.cpu import decode_threads, inference_threads, runners, usable_cpus
 from service.engine.engine import Engine
 from service.engine.errors import DeviceError, NotReadyError
 from service.engine.images import DecodeLimits
@@ -81,8 +82,13 @@ class Repository:
             raise NotReadyError(f"No model is there yet ({self.state}); GET /health/ready says when.")
 
     def start(self) -> None:
-        """Begins to load; returns at once."""
-        self._thread.start()
+        """Begins to load, unless that was done; returns at once."""
+        if self._thread.ident is None:
+            self._thread.start()
+
+    def wait(self) -> None:
+        """Waits until everything is loaded, or cannot be."""
+        self._thread.join()
 
     def begin_drain(self) -> None:
         """Tells readiness that the end has come; what was accepted is still answered."""
@@ -121,10 +127,12 @@ class Repository:
     def _load_engines(self) -> dict[str, Engine]:
         settings, engines = self._settings, dict[str, Engine]()
         paths = find_bundles(settings.models)
+        cpus = max(1, usable_cpus() // settings.workers)
         self._runtime = Runtime(
             max_items=settings.queue_items,
             max_bytes=settings.max_queue_bytes,
-            decode_threads=settings.decode_threads,
+            decode_threads=settings.decode_threads or decode_threads(cpus),
+            runners=runners(cpus),
             max_batch=settings.max_batch,
             limits=DecodeLimits(settings.max_pixels),
             on_batch=self.metrics.batch,
@@ -136,7 +144,8 @@ class Repository:
                 path,
                 device=settings.device,
                 precision=settings.precision,
-                threads=settings.inference_threads,
+                threads=settings.inference_threads or inference_threads(cpus),
+                threads_alone=settings.inference_threads,
                 runtime=self._runtime,
             )
             manifest = engine.manifest

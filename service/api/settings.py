@@ -37,6 +37,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
 
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
     max_body_bytes: Positive = 32 * MIB
     max_pixels: Annotated[int, Field(ge=1, le=MOST_PIXELS)] = 50_000_000
     max_items: Positive = 256

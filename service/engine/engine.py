@@ -58,6 +58,7 @@ class Engine:
         device: str = "auto",
         precision: Precision = "float32",
         threads: int | None = None,
+        threads_alone: int | None = None,
         runtime: Runtime | None = None,
     ) -> "Engine":
         """Loads a bundle, checks it against its golden outputs and warms it up.
@@ -66,7 +67,8 @@ class Engine:
             path: The directory that holds `manifest.json`.
             device: `auto`, `cpu`, `cuda` or `cuda:N`.
             precision: Of the encoder; the bundle must have it.
-            threads: Of one run on the CPU; None leaves room for decoding.
+            threads: Of a run on the CPU beside others; None takes an equal part of the usable CPUs.
+            threads_alone: Of a run of one image when nothing else runs; None takes all usable CPUs.
             runtime: Shared by several engines, which then share its queue and its limits; None makes one that
                 `close` ends.
 
@@ -74,7 +76,7 @@ class Engine:
             BundleError: The bundle is incomplete, changed, or does not give its golden outputs here.
             DeviceError: The device is not there.
         """
-        model = Model.load(path, device=device, threads=threads, precision=precision)
+        model = Model.load(path, device=device, threads=threads, threads_alone=threads_alone, precision=precision)
         engine = cls(model, runtime)
         model.warm_up(engine.runtime.max_batch)
         return engine

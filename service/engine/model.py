@@ -46,7 +46,13 @@ class Model:
 
     @classmethod
     def load(
-        cls, path: Path, *, device: str = "auto", threads: int | None = None, precision: Precision = "float32"
+        cls,
+        path: Path,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        threads_alone: int | None = None,
+        precision: Precision = "float32",
     ) -> "Model":
         """Reads a bundle, opens its graphs and compares them with the manifest and the golden outputs.
 
@@ -54,6 +60,7 @@ class Model:
             path: The directory that holds `manifest.json`.
             device: See `open_sessions`.
             threads: See `open_sessions`.
+            threads_alone: The same for a lone image when nothing else runs; None takes all usable CPUs.
             precision: Of the encoder; the bundle must have it.
 
         Raises:
@@ -68,7 +75,7 @@ class Model:
         latents = ("tensor(float)", (bundle.manifest.embedding.dim,))
         _check_ports(encoder, sessions.graphs[0], {"images": pixels}, {"mean": latents, "log_variance": latents})
         _check_ports(decoder, sessions.graphs[1], {"latents": latents}, {"images": pixels})
-        model = cls(bundle, precision, sessions, _open_for_one(encoder, sessions, threads))
+        model = cls(bundle, precision, sessions, _open_for_one(encoder, sessions, threads, threads_alone))
         tolerance = _LATENT_TOLERANCE if precision == "float32" else max(_LATENT_TOLERANCE, 2 * graph.parity)
         model._check_golden(bundle, encoder, decoder, tolerance)
         return model
@@ -155,15 +162,16 @@ class Model:
                 )
 
 
-def _open_for_one(encoder: Path, sessions: Sessions, threads: int | None) -> Sessions | None:
-    """The encoder with every CPU for a lone image; None where runs have all of them already, or were given theirs.
+def _open_for_one(encoder: Path, sessions: Sessions, threads: int | None, threads_alone: int | None) -> Sessions | None:
+    """The encoder with more threads for a lone image; None where it would have no more than others.
 
     A session's threads are fixed, so this is a second one. Its threads sleep while others run.
     """
     cpus = cpu.usable_cpus()
-    if sessions.device != "cpu" or threads is not None or cpus <= cpu.inference_threads(cpus):
+    wanted = threads_alone or cpus
+    if sessions.device != "cpu" or wanted <= (threads or cpu.inference_threads(cpus)):
         return None
-    return open_sessions((encoder,), "cpu", cpus)
+    return open_sessions((encoder,), "cpu", wanted)
 
 
 def _bucket(size: int) -> int:

@@ -158,3 +158,57 @@ def test_flags_and_environment_reach_the_server_and_logs_are_json_lines(tiny_bun
 def test_help_shows_examples() -> None:
     done = subprocess.run([COMMAND, "--help"], capture_output=True, text=True, check=True)
     assert "simvae-serve --models models --host 0.0.0.0" in " ".join(done.stdout.split())
+
+
+def children(process: subprocess.Popen[str]) -> set[int]:
+    """The processes that serve: those that were spawned, without multiprocessing's own helper."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == process.pid and b"spawn_main" in (folder / "cmdline").read_bytes():
+                found.add(int(folder.name))
+    return found
+
+
+def wait_until(condition: Callable[[], bool], limit_s: float = 60.0) -> None:
+    end = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < end, "the condition did not come true in time"
+        time.sleep(0.05)
+
+
+def test_workers_answer_and_count_as_one(tiny_bundle: Path, png: bytes) -> None:
+    with serving("--models", str(tiny_bundle), "--workers", "2") as (process, url):
+        answers = [httpx.post(f"{url}/embed", content=png) for _ in range(40)]  # each on a connection of its own
+        assert {answer.status_code for answer in answers} == {200}
+        assert len({answer.headers["x-request-id"][:16] for answer in answers}) == 2, "both take part"
+        metrics = httpx.get(f"{url}/metrics").text
+        assert 'simvae_requests_total{code="200",route="/embed"} 40.0' in metrics
+        assert "simvae_queue_items 0.0" in metrics
+        process.terminate()
+        assert process.wait(30) == 0
+        assert not children(process)
+
+
+def test_a_worker_that_dies_is_replaced_and_the_others_go_on(tiny_bundle: Path, png: bytes) -> None:
+    with serving("--models", str(tiny_bundle), "--workers", "2") as (process, url):
+        wait_until(lambda: len(children(process)) == 2)
+        first = children(process)
+        victim = min(first)
+        os.kill(victim, signal.SIGKILL)
+        wait_until(lambda: len(children(process)) == 2 and victim not in children(process))
+        assert httpx.post(f"{url}/embed", content=png).status_code == 200
+        process.terminate()
+        assert process.wait(30) == 0
+
+
+def test_workers_do_not_outlive_a_supervisor_that_was_killed(tiny_bundle: Path) -> None:
+    with serving("--models", str(tiny_bundle), "--workers", "2") as (process, _):
+        workers = children(process)
+        process.kill()
+        wait_until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+
+
+def test_workers_that_cannot_load_their_models_end_the_command(tmp_path: Path) -> None:
+    assert "expected bundles" in refused("--models", str(tmp_path), "--workers", "2")

@@ -1,0 +1,128 @@
+"""Several server processes on one port: started, replaced when they die, and ended together.
+
+Each has a listener of its own on the same port, between which the kernel divides connections, and listens only once its
+models are loaded: no request meets a process that cannot answer it.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import wait
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+import structlog
+from prometheus_client.multiprocess import mark_process_dead
+
+from service.api.metrics import METRICS_DIR
+
+__all__ = ["Supervisor", "listen_beside", "metrics_folder"]
+
+_SETTLED_S, _LONGEST_PAUSE_S = 10.0, 30.0
+_log = structlog.stdlib.get_logger("service.api")
+
+
+class Supervisor:
+    """Keeps a number of processes running until a signal, or until one cannot even begin.
+
+    Args:
+        target: What a process does; importable by name. It returns once a signal told it to.
+        arguments: Of the target; they are pickled. An event comes first, for the process to set once it serves.
+        count: How many processes.
+    """
+
+    def __init__(self, target: Callable[..., None], arguments: tuple[Any, ...], count: int) -> None:
+        self._target, self._arguments = target, arguments
+        self._context = multiprocessing.get_context("spawn")
+        self._stopping = threading.Event()
+        self._pause_s = 1.0
+        self._workers = [self._start() for _ in range(count)]
+
+    def run(self) -> int:
+        """Waits and replaces.
+
+        Returns:
+            The exit code: 0 after a signal, 1 if the processes cannot serve.
+        """
+        wake, woken = socket.socketpair()
+        woken.setblocking(False)  # what Python asks of a wake-up descriptor
+        wake.setblocking(False)
+        signal.set_wakeup_fd(woken.fileno())  # so that a signal ends the wait below
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stopping.set())
+        failed = False
+        while not self._stopping.is_set() and not failed:
+            wait([wake, *(worker.process.sentinel for worker in self._workers)])
+            with contextlib.suppress(BlockingIOError):
+                wake.recv(64)
+            failed = not self._replace_dead()
+        return max(self._end(), int(failed))
+
+    def _start(self) -> "_Worker":
+        serving = self._context.Event()
+        process = self._context.Process(target=self._target, args=(serving, *self._arguments))
+        process.start()
+        return _Worker(process, serving)
+
+    def _replace_dead(self) -> bool:
+        """False when a process ended before any ever served: the next one would end like it."""
+        for index, worker in enumerate(self._workers):
+            if worker.process.is_alive() or self._stopping.is_set():
+                continue
+            worker.bury()
+            if not any(each.serving.is_set() for each in self._workers):
+                return False
+            lived_s = time.monotonic() - worker.started_at
+            self._pause_s = 1.0 if lived_s > _SETTLED_S else min(2 * self._pause_s, _LONGEST_PAUSE_S)
+            _log.error("a worker died and is replaced", pid=worker.process.pid, exit_code=worker.process.exitcode)
+            if not self._stopping.wait(self._pause_s):
+                self._workers[index] = self._start()
+        return True
+
+    def _end(self) -> int:
+        for worker in self._workers:
+            if worker.process.is_alive():
+                worker.process.terminate()
+        for worker in self._workers:
+            worker.process.join()
+            worker.bury()
+        return int(any(worker.process.exitcode for worker in self._workers if worker.serving.is_set()))
+
+
+class _Worker:
+    """A process, whether it came to serve, and since when it runs."""
+
+    def __init__(self, process: SpawnProcess, serving: Any) -> None:
+        self.process, self.serving, self.started_at = process, serving, time.monotonic()
+
+    def bury(self) -> None:
+        """Takes what it measured of the moment out of the sums."""
+        if self.process.pid is not None and METRICS_DIR in os.environ:
+            mark_process_dead(self.process.pid)  # type: ignore[no-untyped-call]
+
+
+@contextlib.contextmanager
+def metrics_folder() -> Iterator[None]:
+    """A folder in which processes that are started meanwhile count together; gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="simvae-metrics-") as folder:
+        os.environ[METRICS_DIR] = folder
+        try:
+            yield
+        finally:
+            del os.environ[METRICS_DIR]
+
+
+def listen_beside(host: str, port: int, backlog: int) -> socket.socket:
+    """A listener on a port on which others of this service listen too.
+
+    Raises:
+        OSError: The port cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=backlog, reuse_port=True)
