@@ -1,11 +1,7 @@
-"""A run directory to a version folder of the model repository: written beside, verified, then renamed into place."""
+"""A run directory to a verified bundle, the next version of a model."""
 
 import json
-import os
-import re
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +12,7 @@ import torch
 from export.calibration import calibrate, held_out_views, typicality
 from export.graphs import OPSET, DecoderGraph, EncoderGraph, write_graph
 from export.parity import Parity, check_parity, open_graph
+from export.versions import check_name, move_into_place, next_version, scratch_folder
 from service.engine.bundle import MANIFEST, file_sha256
 from service.engine.images import Pixels
 from service.engine.manifest import EmbeddingSpec, FileSpec, GraphSpec, Manifest, SourceSpec, TypicalitySpec
@@ -61,14 +58,11 @@ def export_run(
         ParityError: The graphs do not compute what torch computes; nothing is written.
         BundleError: The service would refuse the bundle; nothing is written.
     """
-    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", target.name):
-        raise ValueError(
-            f"expected a model name of lower-case letters, digits, '.', '_' and '-', found {target.name!r}"
-        )
+    check_name(target)
     trained = load_run(run, _CPU)
     model = _generative(trained)
-    version = _next_version(target)
-    with _scratch_folder(target) as folder:
+    version = next_version(target)
+    with scratch_folder(target) as folder:
         progress("writing the graphs")
         parity = _write_graphs(model, source.test.images, folder)
         draft = _draft_manifest(run, trained, version=version, name=target.name, folder=folder, parity=parity)
@@ -78,7 +72,7 @@ def export_run(
         _write_manifest(folder, manifest)
         progress("verifying the bundle")
         Model.load(folder, device="cpu")
-        path = _move_into_place(folder, target, version)
+        path = move_into_place(folder, target, version)
     return Exported(path, manifest, parity)
 
 
@@ -201,34 +195,5 @@ def _scores(run: RunDirectory, step: int) -> dict[str, float]:
     return {name: float(value) for name, value in scores.items() if value is not None}
 
 
-def _next_version(target: Path) -> int:
-    return max((int(entry.name) for entry in target.glob("[0-9]*") if entry.name.isdecimal()), default=0) + 1
-
-
 def _write_manifest(folder: Path, manifest: Manifest) -> None:
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-
-
-@contextmanager
-def _scratch_folder(target: Path) -> Iterator[Path]:
-    """A folder on the same disk as the target, gone afterwards whatever happens; readers ignore hidden names."""
-    target.mkdir(parents=True, exist_ok=True)
-    folder = target / f".export-{os.getpid()}"
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        if not any(target.iterdir()):
-            target.rmdir()
-
-
-def _move_into_place(folder: Path, target: Path, version: int) -> Path:
-    path = target / str(version)
-    try:
-        folder.rename(path)
-    except OSError as error:
-        raise ValueError(
-            f"{path}: expected no version {version} yet, found one made meanwhile; export again."
-        ) from error
-    return path
