@@ -25,6 +25,7 @@ __all__ = ["EXPOSED_HEADERS", "Packed", "answer_headers", "encode_rows", "identi
 EXPOSED_HEADERS = (
     "X-Model",
     "X-Model-Fingerprint",
+    "X-Model-Precision",
     "X-Embedding-Scale",
     "X-Request-ID",
     "X-Squared-Error",
@@ -97,6 +98,7 @@ def answer_headers(engine: Engine, timings: Timings) -> dict[str, str]:
     return {
         "X-Model": engine.manifest.reference,
         "X-Model-Fingerprint": engine.fingerprint,
+        "X-Model-Precision": engine.model.precision,
         "Server-Timing": ", ".join(f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in stages.items()),
     }
 
