@@ -52,8 +52,7 @@ class _To(nn.Module):
 def write_int8(float32: Path, images: Pixels, path: Path) -> None:
     """Quantises weights (per channel) and activations (by the range that real images give) to signed 8-bit integers.
 
-    A first convolution stays in float32 too: over one or three channels integers are slower, and its inputs are those
-    that rounding harms most.
+    A first convolution stays in float32 too: over one or three channels, integers are slower.
 
     Args:
         float32: The encoder's graph.
