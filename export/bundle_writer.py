@@ -1,11 +1,7 @@
-"""A run directory to a version folder of the model repository: written beside, verified, then renamed into place."""
+"""A run directory to a verified bundle, the next version of a model."""
 
 import json
-import os
-import re
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +10,12 @@ import numpy as np
 import torch
 
 from export.calibration import calibrate, held_out_views, typicality
-from export.graphs import OPSET, DecoderGraph, EncoderGraph, write_graph
+from export.encoders import ENCODER_FILES, LowerEncoder, write_lower_encoders
+from export.golden import write_golden
+from export.graphs import OPSET, DecoderGraph, EncoderGraph, write_decoder, write_encoder
 from export.parity import Parity, check_parity, open_graph
-from service.engine.bundle import MANIFEST, file_sha256
-from service.engine.images import Pixels
+from export.versions import check_name, move_into_place, next_version, scratch_folder
+from service.engine.bundle import MANIFEST, Precision, file_sha256
 from service.engine.manifest import EmbeddingSpec, FileSpec, GraphSpec, Manifest, SourceSpec, TypicalitySpec
 from service.engine.model import Model
 from service.engine.results import Embeddings
@@ -28,6 +26,7 @@ from training.run_directory import RunDirectory, now
 
 __all__ = ["Exported", "export_run"]
 
+_ENCODER, _DECODER, _GOLDEN = ENCODER_FILES["float32"], "decoder.onnx", "golden.npz"
 _GOLDEN_IMAGES = 8
 _PARITY_IMAGES = 64
 _HELD_OUT_IMAGES = 10_000
@@ -44,8 +43,20 @@ class Exported:
     parity: Parity
 
 
+@dataclass(frozen=True)
+class _Graphs:
+    """How far the graphs are from torch, and what the manifest says of the encoders in lower precision."""
+
+    parity: Parity
+    lower: tuple[GraphSpec, ...]
+
+
 def export_run(
-    run: RunDirectory, target: Path, source: Source, progress: Callable[[str], None] = lambda _: None
+    run: RunDirectory,
+    target: Path,
+    source: Source,
+    precisions: Sequence[Precision] = (),
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Exported:
     """Exports a run as the next version of a model.
 
@@ -53,33 +64,32 @@ def export_run(
         run: A run with a checkpoint; scores in its `evaluation.json` are carried over if they are that checkpoint's.
         target: `<models>/<name>`; the bundle becomes `<models>/<name>/<n>`, n one more than the largest there.
         source: The run's images.
+        precisions: Of encoders beside the float32 one, which is always there.
         progress: Told what comes next.
 
     Raises:
         ValueError: The target's name cannot be a model's.
         RunError: No valid run. CheckpointError: no valid checkpoint.
-        ParityError: The graphs do not compute what torch computes; nothing is written.
+        ParityError: The graphs do not compute what torch computes, or a precision loses too much; nothing is written.
         BundleError: The service would refuse the bundle; nothing is written.
     """
-    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", target.name):
-        raise ValueError(
-            f"expected a model name of lower-case letters, digits, '.', '_' and '-', found {target.name!r}"
-        )
+    check_name(target)
     trained = load_run(run, _CPU)
     model = _generative(trained)
-    version = _next_version(target)
-    with _scratch_folder(target) as folder:
-        progress("writing the graphs")
-        parity = _write_graphs(model, source.test.images, folder)
-        draft = _draft_manifest(run, trained, version=version, name=target.name, folder=folder, parity=parity)
+    version = next_version(target)
+    lower = [precision for precision in dict.fromkeys(precisions) if precision != "float32"]
+    with scratch_folder(target) as folder:
+        graphs = _write_graphs(model, lower, source, trained.record.config.seed, folder, progress)
+        draft = _draft_manifest(run, trained, version=version, name=target.name, folder=folder, graphs=graphs)
         _write_manifest(folder, draft)
         progress("measuring with the code that serves")
         manifest = _measured(draft, folder, trained, source)
         _write_manifest(folder, manifest)
         progress("verifying the bundle")
-        Model.load(folder, device="cpu")
-        path = _move_into_place(folder, target, version)
-    return Exported(path, manifest, parity)
+        for graph in manifest.encoders:
+            Model.load(folder, device="cpu", precision=graph.precision)
+        path = move_into_place(folder, target, version)
+    return Exported(path, manifest, graphs.parity)
 
 
 def _generative(trained: TrainedRun) -> GenerativeModel:
@@ -108,27 +118,27 @@ def _plain(value: float | torch.Tensor | None) -> Any:
     return tuple(numbers) if isinstance(numbers, list) else numbers
 
 
-def _write_graphs(model: GenerativeModel, images: Pixels, folder: Path) -> Parity:
-    encoder, decoder = EncoderGraph(model).eval(), DecoderGraph(model).eval()
-    example = np.array(images[:4])
-    pixels = torch.from_numpy(np.resize(example, (4, *example.shape[1:])))
-    latents = torch.zeros(4, model.latent_dim)
-    write_graph(encoder, pixels, folder / "encoder.onnx", inputs=["images"], outputs=["mean", "log_variance"])
-    write_graph(decoder, latents, folder / "decoder.onnx", inputs=["latents"], outputs=["images"])
-    sessions = (open_graph(str(folder / "encoder.onnx")), open_graph(str(folder / "decoder.onnx")))
+def _write_graphs(
+    model: GenerativeModel,
+    precisions: Sequence[Precision],
+    source: Source,
+    seed: int,
+    folder: Path,
+    progress: Callable[[str], None],
+) -> _Graphs:
+    """Writes all graphs and the golden outputs, and measures what needs nothing else."""
+    progress("writing the graphs")
+    encoder, decoder, images = EncoderGraph(model).eval(), DecoderGraph(model).eval(), source.test.images
+    write_encoder(encoder, model.shape, folder / _ENCODER)
+    write_decoder(decoder, model.latent_dim, folder / _DECODER)
+    sessions = (open_graph(folder / _ENCODER), open_graph(folder / _DECODER))
     parity = check_parity(encoder, decoder, sessions, np.array(images[:_PARITY_IMAGES]))
-    golden = np.array(images[:_GOLDEN_IMAGES])
-    with torch.no_grad():
-        mean, log_variance = encoder(torch.from_numpy(golden))
-        decoded = decoder(mean)
-    np.savez_compressed(
-        folder / "golden.npz",
-        images=golden,
-        mean=mean.numpy(),
-        log_variance=log_variance.numpy(),
-        decoded=decoded.numpy(),
-    )
-    return parity
+    lower: tuple[LowerEncoder, ...] = ()
+    if precisions:
+        progress(f"writing and measuring {' and '.join(precisions)}")
+        lower = write_lower_encoders(model, precisions, source, seed, folder)
+    write_golden(folder / _GOLDEN, np.array(images[:_GOLDEN_IMAGES]), (encoder, decoder), lower, sessions[1])
+    return _Graphs(parity, tuple(each.spec for each in lower))
 
 
 def _draft_manifest(
@@ -138,13 +148,12 @@ def _draft_manifest(
     version: int,
     name: str,
     folder: Path,
-    parity: Parity,
+    graphs: _Graphs,
 ) -> Manifest:
     """A valid manifest that lacks only what the bundle itself must be run for."""
     record = trained.record
     encoder, decoder, golden = (
-        FileSpec(file=file, sha256=file_sha256(folder / file))
-        for file in ("encoder.onnx", "decoder.onnx", "golden.npz")
+        FileSpec(file=file, sha256=file_sha256(folder / file)) for file in (_ENCODER, _DECODER, _GOLDEN)
     )
     return Manifest(
         name=name,
@@ -160,8 +169,8 @@ def _draft_manifest(
         input=record.input,
         embedding=_embedding_spec(_generative(trained)),
         typicality=TypicalitySpec(quantiles=(0.0, 1.0)),
-        encoders=(GraphSpec(**dict(encoder), opset=OPSET, parity=parity.embedding),),
-        decoder=GraphSpec(**dict(decoder), opset=OPSET, parity=parity.image),
+        encoders=(GraphSpec(**dict(encoder), opset=OPSET, parity=graphs.parity.embedding), *graphs.lower),
+        decoder=GraphSpec(**dict(decoder), opset=OPSET, parity=graphs.parity.image),
         golden=golden,
         evaluation=_scores(run, trained.step),
     )
@@ -201,34 +210,5 @@ def _scores(run: RunDirectory, step: int) -> dict[str, float]:
     return {name: float(value) for name, value in scores.items() if value is not None}
 
 
-def _next_version(target: Path) -> int:
-    return max((int(entry.name) for entry in target.glob("[0-9]*") if entry.name.isdecimal()), default=0) + 1
-
-
 def _write_manifest(folder: Path, manifest: Manifest) -> None:
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-
-
-@contextmanager
-def _scratch_folder(target: Path) -> Iterator[Path]:
-    """A folder on the same disk as the target, gone afterwards whatever happens; readers ignore hidden names."""
-    target.mkdir(parents=True, exist_ok=True)
-    folder = target / f".export-{os.getpid()}"
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        if not any(target.iterdir()):
-            target.rmdir()
-
-
-def _move_into_place(folder: Path, target: Path, version: int) -> Path:
-    path = target / str(version)
-    try:
-        folder.rename(path)
-    except OSError as error:
-        raise ValueError(
-            f"{path}: expected no version {version} yet, found one made meanwhile; export again."
-        ) from error
-    return path

@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from training.generative import GenerativeModel
 from training.health import to_pixels
 
-__all__ = ["OPSET", "DecoderGraph", "EncoderGraph", "write_graph"]
+__all__ = ["OPSET", "DecoderGraph", "EncoderGraph", "write_decoder", "write_encoder"]
 
 OPSET = 18
+_EXAMPLES = 4
+"""Items of the traced input; one would be taken for a constant."""
 
 
 class EncoderGraph(nn.Module):
@@ -59,16 +61,25 @@ def _quiet_exporter() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def write_graph(module: nn.Module, example: Tensor, path: Path, *, inputs: list[str], outputs: list[str]) -> None:
-    """Exports a module to one file, with the first axis of its input free.
+def write_encoder(encoder: nn.Module, shape: tuple[int, int, int], path: Path) -> None:
+    """Exports an encoder, in evaluation mode on the CPU, to one file.
 
     Args:
-        module: In evaluation mode, on the CPU.
-        example: An input with at least two items; one would be taken for a constant.
+        encoder: Images uint8 [N, H, W, C] to mean and log variance, as `EncoderGraph`.
+        shape: Height, width and channels.
         path: The file to write.
-        inputs: Names of the inputs.
-        outputs: Names of the outputs.
     """
+    example = torch.zeros(_EXAMPLES, *shape, dtype=torch.uint8)
+    _write_graph(encoder, example, path, inputs=["images"], outputs=["mean", "log_variance"])
+
+
+def write_decoder(decoder: nn.Module, dim: int, path: Path) -> None:
+    """Exports a decoder, latents float32 [N, dim] to images, in the same way."""
+    _write_graph(decoder, torch.zeros(_EXAMPLES, dim), path, inputs=["latents"], outputs=["images"])
+
+
+def _write_graph(module: nn.Module, example: Tensor, path: Path, *, inputs: list[str], outputs: list[str]) -> None:
+    """Exports a module to one file, with the first axis of its input free."""
     batch = torch.export.Dim("batch", min=1, max=65_536)
     with _quiet_exporter(), torch.no_grad():
         program = torch.onnx.export(

@@ -2,12 +2,13 @@
 
 `tiny_bundle` and `tiny_rgb_bundle` are directories `<session tmp>/models/<name>/1`, written with the types of
 `service.engine.bundle` and valid in every respect; `tiny_models` is the `models/` above both. The networks are random
-but fixed: a linear encoder with 4 latent dimensions and a linear decoder. `make_bundle` writes a variant of one.
+but fixed: a linear encoder with 4 latent dimensions and a linear decoder. `make_bundle` writes a variant of one, also
+with encoders of lower precision, whose weights are rounded as the precision says.
 """
 
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,19 @@ from service.engine.bundle import (
     FileSpec,
     GraphSpec,
     Manifest,
+    Precision,
     SourceSpec,
     TypicalitySpec,
+    VersusFloat32,
+    golden_name,
 )
 from service.engine.images import InputSpec, Pixels
 
 DIM = 4
 OPSET = 20
+VERSUS_FLOAT32 = VersusFloat32(
+    tolerance=0.002, log_variance_parity=0.01, cosine=0.999, overlap=0.9, images_per_second=1e4, speed=1.5
+)
 
 MakeBundle = Callable[..., Path]
 MakeImage = Callable[..., bytes]
@@ -113,26 +120,27 @@ def write_bundle(
     version: int = 1,
     embedding: dict[str, Any] | None = None,
     seed: int = 0,
+    precisions: Sequence[Precision] = (),
 ) -> Path:
     """Writes `<models>/<name>/<version>`; `embedding` overrides fields of its `EmbeddingSpec`."""
     path = models / name / str(version)
     path.mkdir(parents=True)
     size = int(np.prod(spec.shape))
     rng = np.random.default_rng(seed)
-    mean_weight, log_variance_weight = rng.normal(0, size**-0.5, (2, size, DIM)).astype(np.float32)
+    weights = rng.normal(0, size**-0.5, (2, size, DIM)).astype(np.float32)
     decoder_weight = rng.normal(0, 60, (DIM, size)).astype(np.float32)
-    onnx.save(_encoder(spec, mean_weight, log_variance_weight), path / "encoder.onnx")
     onnx.save(_decoder(spec, decoder_weight), path / "decoder.onnx")
     images = rng.integers(0, 256, (3, *spec.shape), dtype=np.uint8)
-    flat = images.reshape(3, -1).astype(np.float32) / 255
-    mean = flat @ mean_weight
-    np.savez(
-        path / "golden.npz",
-        images=images,
-        mean=mean,
-        log_variance=flat @ log_variance_weight - 3,
-        decoded=_decode(mean, decoder_weight).reshape(images.shape),
-    )
+    encoders, golden = [], {"images": images}
+    for precision in ("float32", *precisions):
+        mean_weight, log_variance_weight = _rounded(weights, precision)
+        encoders.append(_write_encoder(path, _encoder(spec, mean_weight, log_variance_weight), precision))
+        flat = images.reshape(3, -1).astype(np.float32) / 255
+        mean, log_variance = flat @ mean_weight, flat @ log_variance_weight - 3
+        outputs = {"mean": mean, "log_variance": log_variance}
+        outputs["decoded"] = _decode(mean, decoder_weight).reshape(images.shape)
+        golden |= {golden_name(field, precision): value for field, value in outputs.items()}
+    np.savez(path / "golden.npz", **golden)
     manifest = Manifest(
         name=name,
         version=version,
@@ -145,12 +153,31 @@ def write_bundle(
             | (embedding or {})
         ),
         typicality=TypicalitySpec(quantiles=tuple(np.linspace(0.0, 0.5, 11).tolist())),
-        encoders=(GraphSpec(file="encoder.onnx", sha256=_sha256(path / "encoder.onnx"), opset=OPSET, parity=0.0),),
+        encoders=tuple(encoders),
         decoder=GraphSpec(file="decoder.onnx", sha256=_sha256(path / "decoder.onnx"), opset=OPSET, parity=0.0),
         golden=FileSpec(file="golden.npz", sha256=_sha256(path / "golden.npz")),
     )
     (path / MANIFEST).write_text(manifest.model_dump_json(indent=2))
     return path
+
+
+def _write_encoder(path: Path, graph: onnx.ModelProto, precision: Precision) -> GraphSpec:
+    file = path / ("encoder.onnx" if precision == "float32" else f"encoder.{precision}.onnx")
+    onnx.save(graph, file)
+    versus = None if precision == "float32" else VERSUS_FLOAT32
+    measured = {"opset": OPSET, "precision": precision, "parity": 0.0, "versus_float32": versus}
+    return GraphSpec(file=file.name, sha256=_sha256(file), **measured)
+
+
+def _rounded(weights: NDArray[np.float32], precision: Precision) -> NDArray[np.float32]:
+    match precision:
+        case "float32":
+            return weights
+        case "float16":
+            return weights.astype(np.float16).astype(np.float32)
+        case "int8":
+            step = np.abs(weights).max() / np.float32(127)
+            return np.rint(weights / step) * step
 
 
 def _decode(latents: NDArray[np.float32], weight: NDArray[np.float32]) -> Pixels:

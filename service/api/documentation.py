@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.api.errors import PROBLEM_TYPE
 from service.api.limits import TIMEOUT_HEADER
 from service.api.options import Options
+from service.engine.bundle import Precision
 
 __all__ = [
     "DESCRIPTION",
@@ -129,6 +130,8 @@ class ModelCard(_Answer):
     """A model that is loaded."""
 
     reference: str = Field(description="`name@version`")
+    precision: Precision = Field(description="Of the encoder that is in use.")
+    precisions: list[Precision] = Field(description="Of the encoders that the bundle has.")
     provider: str = Field(description="What runs it, in the words of ONNX Runtime.")
     metrics: list[str] = Field(description="What `POST /similarity` can compute with it.")
     manifest: dict[str, Any]

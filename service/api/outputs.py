@@ -34,6 +34,7 @@ __all__ = [
 EXPOSED_HEADERS = (
     "X-Model",
     "X-Model-Fingerprint",
+    "X-Model-Precision",
     "X-Embedding-Dim",
     "X-Embedding-Scale",
     "X-Request-ID",
@@ -110,7 +111,11 @@ def answer_headers(engine: Engine, timings: Timings) -> dict[str, str]:
 
 def model_headers(engine: Engine) -> dict[str, str]:
     """The headers that say which model answered."""
-    return {"X-Model": engine.manifest.reference, "X-Model-Fingerprint": engine.fingerprint}
+    return {
+        "X-Model": engine.manifest.reference,
+        "X-Model-Fingerprint": engine.fingerprint,
+        "X-Model-Precision": engine.model.precision,
+    }
 
 
 def json_response(content: dict[str, Any], headers: dict[str, str]) -> Response:

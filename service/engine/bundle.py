@@ -26,6 +26,7 @@ from service.engine.manifest import (
     Precision,
     SourceSpec,
     TypicalitySpec,
+    VersusFloat32,
 )
 
 __all__ = [
@@ -41,8 +42,10 @@ __all__ = [
     "Precision",
     "SourceSpec",
     "TypicalitySpec",
+    "VersusFloat32",
     "file_sha256",
     "find_bundles",
+    "golden_name",
     "read_bundle",
 ]
 
@@ -51,7 +54,7 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True, eq=False)
 class Golden:
-    """A few images with the outputs that torch gave for them.
+    """A few images with the outputs of one precision: torch's in float32, else the exporting machine's.
 
     Attributes:
         images: uint8 of shape [N, H, W, C].
@@ -77,8 +80,11 @@ class Bundle:
         """The path of one of the bundle's files."""
         return self.path / spec.file
 
-    def golden(self) -> Golden:
+    def golden(self, precision: Precision = "float32") -> Golden:
         """The golden arrays.
+
+        Args:
+            precision: Of the encoder that gave the outputs; all but float32 have arrays with their name.
 
         Raises:
             BundleError: The file does not hold them, or they are of other shapes than the manifest says.
@@ -86,7 +92,7 @@ class Bundle:
         file = self.file(self.manifest.golden)
         try:
             with np.load(file, allow_pickle=False) as arrays:
-                found = {field.name: arrays[field.name] for field in fields(Golden)}
+                found = {field.name: arrays[golden_name(field.name, precision)] for field in fields(Golden)}
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise BundleError(f"{file}: expected the golden arrays, found {error}; export the bundle again.") from error
         count, pixels, latents = len(found["images"]), self.manifest.input.shape, (self.manifest.embedding.dim,)
@@ -103,6 +109,11 @@ class Bundle:
                     f"found {array.dtype} of shape {list(array.shape)}; export the bundle again."
                 )
         return Golden(**found)
+
+
+def golden_name(field: str, precision: Precision) -> str:
+    """What a field of `Golden` is called in the file."""
+    return field if field == "images" or precision == "float32" else f"{field}_{precision}"
 
 
 def read_bundle(path: Path) -> Bundle:

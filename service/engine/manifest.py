@@ -20,6 +20,7 @@ __all__ = [
     "Precision",
     "SourceSpec",
     "TypicalitySpec",
+    "VersusFloat32",
 ]
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -46,19 +47,52 @@ class FileSpec(_Part):
     sha256: Sha256
 
 
+class VersusFloat32(_Part):
+    """What an encoder of lower precision loses and gains, measured by the export beside the float32 encoder.
+
+    Attributes:
+        tolerance: How far golden outputs may be from those of the exporting machine when the bundle is loaded: twice
+            what another arithmetic changed there. Where that is less than float32 is allowed, the latter holds.
+        log_variance_parity: Largest absolute difference of a held-out image's log variance from torch.
+        cosine: Mean cosine similarity of the two embeddings of a held-out image; 1 is the same direction.
+        overlap: Share of a held-out image's 20 nearest training images, by cosine, that both encoders find.
+        knn_accuracy: Share of the held-out images that those 20 classify correctly; null without labels.
+        knn_loss_points: By how many percentage points float32 classifies better; null without labels.
+        images_per_second: On one thread of the machine that exported, in batches of 32.
+        speed: The same as a multiple of what float32 did in turns with it; above 1 is faster.
+    """
+
+    tolerance: float = Field(ge=0)
+    log_variance_parity: float = Field(ge=0)
+    cosine: float = Field(ge=-1, le=1)
+    overlap: float = Field(ge=0, le=1)
+    knn_accuracy: float | None = Field(default=None, ge=0, le=1)
+    knn_loss_points: float | None = Field(default=None, ge=-100, le=100)
+    images_per_second: float = Field(gt=0)
+    speed: float = Field(gt=0)
+
+
 class GraphSpec(FileSpec):
     """An ONNX graph.
 
     Attributes:
         opset: The version of the default operator set.
         precision: Of weights and arithmetic; inputs and outputs are the same for all.
-        parity: Largest absolute difference from torch that the export measured, in latent units for an encoder
-            and grey levels for a decoder.
+        parity: Largest absolute difference from torch that the export measured on held-out images: of means, in latent
+            units, for an encoder (for float32 of log variances too); in grey levels for a decoder.
+        versus_float32: Of every precision but float32.
     """
 
     opset: int
     precision: Precision = "float32"
     parity: float = Field(ge=0)
+    versus_float32: VersusFloat32 | None = None
+
+    @model_validator(mode="after")
+    def _check_measured(self) -> "GraphSpec":
+        if (self.precision == "float32") != (self.versus_float32 is None):
+            raise ValueError("versus_float32 must be there for every precision but float32")
+        return self
 
 
 class Calibration(_Part):

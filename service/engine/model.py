@@ -31,6 +31,7 @@ class Model:
     Attributes:
         manifest: What the bundle says of itself.
         fingerprint: Changes whenever something that changes a vector does.
+        precision: Of the encoder.
         device: `cpu` or `cuda:N`.
         provider: What ONNX Runtime calls the device.
     """
@@ -38,6 +39,7 @@ class Model:
     def __init__(self, bundle: Bundle, precision: Precision, sessions: Sessions, alone: Sessions | None = None) -> None:
         self.manifest: Manifest = bundle.manifest
         self.fingerprint = bundle.manifest.fingerprint(precision)
+        self.precision = precision
         self.device, self.provider = sessions.device, sessions.provider
         self._encoder, self._decoder = sessions.graphs
         self._encoder_alone = self._encoder if alone is None else alone.graphs[0]
@@ -76,8 +78,8 @@ class Model:
         _check_ports(encoder, sessions.graphs[0], {"images": pixels}, {"mean": latents, "log_variance": latents})
         _check_ports(decoder, sessions.graphs[1], {"latents": latents}, {"images": pixels})
         model = cls(bundle, precision, sessions, _open_for_one(encoder, sessions, threads, threads_alone))
-        tolerance = _LATENT_TOLERANCE if precision == "float32" else max(_LATENT_TOLERANCE, 2 * graph.parity)
-        model._check_golden(bundle, encoder, decoder, tolerance)
+        own = 0.0 if graph.versus_float32 is None else graph.versus_float32.tolerance
+        model._check_golden(bundle, encoder, decoder, max(_LATENT_TOLERANCE, own))
         return model
 
     def encode(self, images: Pixels, *, alone: bool = False) -> Embeddings:
@@ -143,7 +145,7 @@ class Model:
         return [output[:size] for output in session.run(outputs, {name: batch})]
 
     def _check_golden(self, bundle: Bundle, encoder: Path, decoder: Path, tolerance: float) -> None:
-        golden = bundle.golden()
+        golden = bundle.golden(self.precision)
         try:
             mean, log_variance = self._encode(golden.images, self._encoder)
             pixels = self.decode(golden.mean).astype(np.float32)

@@ -31,10 +31,10 @@ def serve() -> Callable[..., contextlib.AbstractContextManager[httpx.Client]]:
     """Starts `simvae-serve` on a model repository and gives a client once it is ready; SIGTERM must end it with 0."""
 
     @contextlib.contextmanager
-    def run(models: Path) -> Iterator[httpx.Client]:
+    def run(models: Path, *flags: str) -> Iterator[httpx.Client]:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        arguments = ["--models", str(models), "--port", str(port), "--log-level", "warning"]
+        arguments = ["--models", str(models), "--port", str(port), "--log-level", "warning", *flags]
         process = subprocess.Popen([BIN / "simvae-serve", *arguments])
         try:
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from service.engine.engine import Engine
 from service.engine.images import Pixels, encode_png
+from service.engine.model import Model
 from training.datasets.sources import open_source
 from training.restore import encode_images, load_run
 from training.run_directory import RunDirectory
@@ -31,7 +32,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory, command: Callable[..., Any]
     settings = ["--set", "network.decoder=mlp", "--set", "network.decoder_hidden=[64]"]
     command("simvae-train", "fashion-mnist-sample", "--preset", "tiny", "--out", root / "runs" / "sample", *settings)
     command("simvae-evaluate", root / "runs" / "sample")
-    command("simvae-export", root / "runs" / "sample", root / "models" / "sample")
+    precisions = ["--precision", "float16", "--precision", "int8"]
+    done = command("simvae-export", root / "runs" / "sample", root / "models" / "sample", *precisions)
+    assert [line.split(":")[0] for line in done.stderr.splitlines() if "times as fast" in line] == ["float16", "int8"]
     return root
 
 
@@ -100,6 +103,25 @@ def test_the_engine_without_a_server_gives_the_same(folder: Path, images: Pixels
     with Engine.load(folder / "models" / "sample" / "1") as engine:
         embeddings = engine.embed([encode_png(image) for image in images])
     assert np.abs(embeddings.mean - torch_means).max() < 1e-4
+
+
+@pytest.mark.parametrize("precision", ["float16", "int8"])
+def test_a_lower_precision_is_served_and_embedded_as_it_was_exported(
+    folder: Path, images: Pixels, torch_means: Vectors, serve: Callable[..., Any], command: Callable[..., Any],
+    tmp_path: Path, precision: str,
+) -> None:  # fmt: skip
+    bundle = folder / "models" / "sample" / "1"
+    with serve(folder / "models", "--precision", precision) as client:
+        answer = client.post("/embed", files=[("file", encode_png(image)) for image in images])
+        card = client.get("/models/sample").json()
+    exported = Model.load(bundle, device="cpu", precision=precision).encode(images).mean  # type: ignore[arg-type]
+    assert np.abs(vectors(answer) - exported).max() < 1e-5
+    assert 1e-6 < np.abs(exported - torch_means).max() <= card["manifest"]["encoders"][-1]["parity"]
+    assert (answer.headers["X-Model-Precision"], card["precision"]) == (precision, precision)
+    for number, image in enumerate(images[:5]):
+        (tmp_path / f"{number}.png").write_bytes(encode_png(image))
+    command("simvae-embed", tmp_path, tmp_path / "out.npy", "--model", bundle, "--precision", precision)
+    assert np.abs(np.load(tmp_path / "out.npy") - exported[:5]).max() < 1e-5
 
 
 def test_two_views_of_one_image_are_more_alike_than_two_images(client: httpx.Client, images: Pixels) -> None:

@@ -95,6 +95,17 @@ def test_a_folder_becomes_parquet_that_knows_its_model(run: Run, photos: Path, t
     np.testing.assert_allclose(table["variance"].to_pylist(), expected.variance / length**2, atol=1e-5)
 
 
+def test_the_precision_picks_the_encoder(run: Run, photos: Path, make_bundle: Callable[..., Path]) -> None:
+    bundle = make_bundle(precisions=["int8"])
+    assert run(photos, "out.npy", "--precision", "int8", model=bundle).returncode == 0
+    with Engine.load(bundle, precision="int8") as engine:
+        expected = engine.embed([photos / path for path in GOOD]).mean
+    np.testing.assert_allclose(np.load(photos.parent / "out.npy"), expected, atol=1e-6)
+    refused = run(photos, "none.npy", "--precision", "float16", model=bundle)
+    assert refused.returncode == 1
+    assert "expected an encoder in float16, found float32, int8" in refused.stderr
+
+
 def test_variances_stand_in_the_lines(run: Run, photos: Path) -> None:
     assert run(photos, "out.npy", "--variance").returncode == 0
     line = json.loads((photos.parent / "out.jsonl").read_text().splitlines()[0])

@@ -25,6 +25,7 @@ __all__ = [
     "knn_accuracies",
     "knn_accuracy",
     "linear_probe",
+    "majority_vote",
 ]
 
 Features = NDArray[np.float32]
@@ -159,13 +160,21 @@ def knn_accuracies(codes: Codes, neighbours: int = NEIGHBOURS) -> Neighbours:
         nearest_by_angle = (products * scale).topk(k).indices
         nearest = products.mul_(-2).add_(squares).topk(k, largest=False).indices
         for row, indices in enumerate((nearest_by_angle, nearest)):
-            right[row] += (_vote(codes.train_labels[indices], codes.classes) == labels).sum()
+            right[row] += (majority_vote(codes.train_labels[indices], codes.classes) == labels).sum()
     cosine, euclidean = (right.double() / len(codes.test)).tolist()
     return Neighbours(cosine, euclidean)
 
 
-def _vote(labels: Tensor, classes: int) -> Tensor:
-    """The majority of each row, nearest first, shape [M, k]; a nearer vote weighs more by what can decide ties only."""
+def majority_vote(labels: Tensor, classes: int) -> Tensor:
+    """The majority of each row; a nearer vote weighs more, by what can decide ties only.
+
+    Args:
+        labels: Classes of the neighbours, nearest first, shape [M, k].
+        classes: How many there are.
+
+    Returns:
+        Shape [M].
+    """
     k = labels.shape[1]
     weights = 1 + torch.linspace(1, 0, k, device=labels.device) / (4 * k)
     tally = torch.zeros(len(labels), classes, device=labels.device)

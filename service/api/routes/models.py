@@ -41,6 +41,8 @@ def _card(engine: Engine) -> dict[str, Any]:
     manifest = engine.manifest
     return identity(engine) | {
         "reference": manifest.reference,
+        "precision": engine.model.precision,
+        "precisions": [graph.precision for graph in manifest.encoders],
         "provider": engine.model.provider,
         "metrics": available_metrics(manifest.embedding),
         "manifest": manifest.model_dump(mode="json"),

@@ -79,4 +79,5 @@ def test_models_are_listed_with_their_manifests(client: httpx.Client) -> None:
     assert card == client.get("/models/tiny").json() == client.get("/models/tiny@1").json()
     assert card["manifest"]["input"]["height"] == 28
     assert card["provider"] == "CPUExecutionProvider"
+    assert (card["precision"], card["precisions"]) == ("float32", ["float32"])
     assert len(card["metrics"]) == 4

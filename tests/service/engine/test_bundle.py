@@ -125,6 +125,32 @@ def test_golden_objects_are_never_unpickled(bundle: Path) -> None:
         read_bundle(bundle).golden()
 
 
+def test_every_precision_has_golden_outputs_of_its_own(make_bundle: Callable[..., Path]) -> None:
+    bundle = read_bundle(make_bundle(precisions=["int8"]))
+    whole, rounded = bundle.golden(), bundle.golden("int8")
+    np.testing.assert_array_equal(whole.images, rounded.images)
+    assert 0 < np.abs(whole.mean - rounded.mean).max() < 0.1
+    assert not np.array_equal(whole.log_variance, rounded.log_variance)
+    with pytest.raises(BundleError, match=r"golden\.npz: expected the golden arrays, found .*mean_float16"):
+        bundle.golden("float16")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m["encoders"][0].update(versus_float32=m["encoders"][1]["versus_float32"]),
+        lambda m: m["encoders"][1].update(versus_float32=None),
+    ],
+)
+def test_what_a_precision_costs_is_known_of_every_one_but_float32(
+    make_bundle: Callable[..., Path], change: Callable[[dict], object]
+) -> None:
+    bundle = make_bundle(precisions=["float16"])
+    edit(bundle, change)
+    with pytest.raises(BundleError, match="versus_float32 must be there for every precision but float32"):
+        read_bundle(bundle)
+
+
 def test_a_repository_lists_its_bundles_and_a_bundle_itself(tiny_models: Path, tmp_path: Path) -> None:
     tiny, rgb = tiny_models / "tiny" / "1", tiny_models / "tiny-rgb" / "1"
     assert set(find_bundles(tiny_models)) == {tiny, rgb}

@@ -195,6 +195,48 @@ def test_a_precision_that_was_not_exported_is_refused(tiny_bundle: Path) -> None
         Model.load(tiny_bundle, precision="float16")
 
 
+PRECISIONS = ("float32", "float16", "int8")
+
+
+def test_every_precision_is_another_graph_with_another_fingerprint(make_bundle: Callable[..., Path]) -> None:
+    path = make_bundle(precisions=PRECISIONS[1:])
+    models = [Model.load(path, device="cpu", precision=precision) for precision in PRECISIONS]
+    assert [model.precision for model in models] == list(PRECISIONS)
+    assert len({model.fingerprint for model in models}) == 3
+    means = [model.encode(noise(5, 28, 28, 1)).mean for model in models]
+    assert all(0 < np.abs(means[0] - other).max() < 0.1 for other in means[1:])
+
+
+@pytest.mark.parametrize("other", ["encoder.onnx", "encoder.float16.onnx"])
+def test_a_graph_of_another_precision_is_refused(make_bundle: Callable[..., Path], other: str) -> None:
+    bundle = make_bundle(precisions=PRECISIONS[1:])
+    shutil.copy(bundle / other, bundle / "encoder.int8.onnx")
+    resign(bundle, "encoder.int8.onnx")
+    with pytest.raises(BundleError, match=r"encoder\.int8\.onnx: expected golden mean within 0\.002 on cpu, found"):
+        Model.load(bundle, precision="int8")
+
+
+@pytest.mark.parametrize(("tolerance", "accepted"), [(0.002, False), (0.2, True)])
+def test_a_lower_precision_may_differ_by_as_much_as_its_export_found_and_no_more(
+    make_bundle: Callable[..., Path], tolerance: float, accepted: bool
+) -> None:
+    bundle = make_bundle(precisions=["int8"])
+    rewrite(bundle, "encoder.int8.onnx", scale_weight("mean_weight", 1.02))
+    edit_tolerance(bundle, tolerance)
+    if accepted:
+        Model.load(bundle, precision="int8")
+    else:
+        with pytest.raises(BundleError, match=r"encoder\.int8\.onnx: expected golden mean within 0\.002 on cpu"):
+            Model.load(bundle, precision="int8")
+
+
+def edit_tolerance(bundle: Path, tolerance: float) -> None:
+    manifest = json.loads((bundle / MANIFEST).read_text())
+    for spec in manifest["encoders"][1:]:
+        spec["versus_float32"]["tolerance"] = tolerance
+    (bundle / MANIFEST).write_text(json.dumps(manifest))
+
+
 def test_an_infinite_embedding_is_an_error_and_not_a_vector(bundle: Path) -> None:
     def blow_up(graph: onnx.ModelProto) -> None:
         bias = next(each for each in graph.graph.initializer if each.name == "bias")
