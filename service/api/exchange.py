@@ -66,9 +66,10 @@ class Call(Generic[OptionsT]):
             ClientDisconnect: Nobody waits any more.
             EngineError: Not admitted.
         """
-        post = asyncio.get_running_loop().call_soon_threadsafe
-        left_s = self.deadline.left_s
-        ticket: Ticket[Any] = self.engine.submit(images, task, deadline_s=left_s, post=post)
+        loop, left_s = asyncio.get_running_loop(), self.deadline.left_s
+        ticket: Ticket[Any] = self.engine.submit(
+            images, task, deadline_s=left_s, post=loop.call_soon_threadsafe, soon=loop.call_soon
+        )
         outcomes = await outcomes_of(ticket, self.request.receive, left_s)
         self.repository.metrics.stages(ticket.timings)
         return outcomes, ticket.timings

@@ -7,6 +7,7 @@ every item has a reservation (`admission`).
 """
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -30,6 +31,8 @@ Outcomes = Sequence[Outcome]
 
 _WORTH_SHARING_S = 0.004
 """Work that takes less is not divided between threads: what they share of the interpreter costs more than is won."""
+_WORTH_DIVIDING_S = 0.001
+"""A lone item that takes less is not run alone: waking more threads costs more than they win."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +96,19 @@ class Batcher:
                 return
         self._settle([(item, _not_ready()) for item in items])
 
+    def run_here(self, lane: Lane[Any, Any], items: list[Item]) -> None:
+        """Decodes, runs and settles at most `max_batch` items in the calling thread; beside what the others run."""
+        if not self._open:
+            self._settle([(item, _not_ready()) for item in items])
+            return
+        self._decode(items)
+        if items:
+            self._run(lane, items)
+
+    def pace_s(self, lane: Lane[Any, Any]) -> float:
+        """Seconds that an item of a lane takes in a batch, of late; infinite before the first."""
+        return self._pace.get(lane, math.inf)
+
     def close(self, timeout_s: float = 5.0) -> None:
         """Settles what waits with `NotReadyError`, and waits for the batches that run."""
         self._stop()
@@ -118,6 +134,7 @@ class Batcher:
                 return False
             lane, items, refused = self._take()
             alone = len(items) == 1 and not self._lanes and self._idle == len(self._threads) - 1
+            alone = alone and self.pace_s(lane) >= _WORTH_DIVIDING_S
             if self._lanes:
                 self._wake.notify()
         if refused:
@@ -189,7 +206,8 @@ class Batcher:
         if len(results) != len(items):
             raise InferenceError(f"Expected {len(items)} results of a batch, found {len(results)}.")
         seconds = time.perf_counter() - started_at
-        self._pace[lane] = 0.9 * self._pace.get(lane, 0.0) + 0.1 * seconds / len(items)
+        pace_s = seconds / len(items)
+        self._pace[lane] = 0.9 * self._pace.get(lane, pace_s) + 0.1 * pace_s
         if self._on_batch:
             self._on_batch(len(items), seconds)
         return list(zip(items, results, strict=True))

@@ -139,6 +139,7 @@ class Engine:
         *,
         deadline_s: float | None = None,
         post: Post | None = None,
+        soon: Post | None = None,
     ) -> Ticket[Embedding]: ...
 
     @overload
@@ -149,6 +150,7 @@ class Engine:
         *,
         deadline_s: float | None = None,
         post: Post | None = None,
+        soon: Post | None = None,
     ) -> Ticket[Reconstruction]: ...
 
     def submit(
@@ -158,6 +160,7 @@ class Engine:
         *,
         deadline_s: float | None = None,
         post: Post | None = None,
+        soon: Post | None = None,
     ) -> Ticket[Any]:
         """Starts work on a request without waiting: all of it is admitted, or none.
 
@@ -167,6 +170,8 @@ class Engine:
             deadline_s: Seconds from now after which items that no batch has started are dropped.
             post: Runs a function where the result is awaited, as `loop.call_soon_threadsafe` does; called once for
                 all tickets that a batch finishes. None sets futures in the engine's own threads.
+            soon: Runs a function in the calling thread after what is due there, as `loop.call_soon` does; small work
+                may then be done there. None has all of it done in the engine's own threads.
 
         Raises:
             QueueFullError: No room now.
@@ -174,7 +179,7 @@ class Engine:
             NotReadyError: Draining, closed or dead.
         """
         work = self._work(images)
-        ticket: Ticket[Any] = Ticket(len(work), deadline_s=deadline_s, post=post)
+        ticket: Ticket[Any] = Ticket(len(work), deadline_s=deadline_s, post=post, soon=soon)
         self.runtime.submit(ticket, work, self._lanes[task], self.model.device)
         return ticket
 

@@ -15,6 +15,7 @@ from service.engine.batcher import Batcher, Lane, Outcomes
 from service.engine.decoding import decode_item
 from service.engine.errors import NotReadyError
 from service.engine.images import DecodeLimits
+from service.engine.inline import Inline
 from service.engine.ticket import Item, Ticket, announce
 
 __all__ = ["Runtime", "Work"]
@@ -63,6 +64,7 @@ class Runtime:
         self.runners = runners or cpu.runners(cpu.usable_cpus())
         self._decoders = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self._batchers: dict[str, Batcher] = {}
+        self._loops: dict[int, Inline] = {}
         self._lock = threading.Lock()
         self._closed = False
 
@@ -111,7 +113,18 @@ class Runtime:
             ticket.cancel()
             raise
         if small:
-            batcher.put(lane, *small)
+            self._put_small(ticket, small, lane, batcher)
+
+    def _put_small(self, ticket: Ticket[Any], items: list[Item], lane: Lane[Any, Any], batcher: Batcher) -> None:
+        """To the event loop that waits for all of them, if it has the time; else to a thread."""
+        soon, loop = ticket.soon, threading.get_ident()
+        if loop not in self._loops:
+            self._loops[loop] = Inline(batcher)
+        if soon is not None and len(items) == ticket.size and self._loops[loop].takes(lane):
+            ticket.post = None  # it will be settled where it is awaited
+            self._loops[loop].put(lane, items, soon)
+        else:
+            batcher.put(lane, *items)
 
     def drain(self, timeout_s: float) -> bool:
         """Admits nothing more and waits until all that was admitted has its outcome; False if the time ran out."""

@@ -50,18 +50,28 @@ class Ticket(Generic[T]):
     """A request that was admitted.
 
     Attributes:
+        size: How many items it has.
         future: One outcome per item, in order: a result, or the error that befell that item alone. Never raises,
             except `CancelledError` after `cancel`.
         post: How to reach the thread that waits; the future is set there. None sets it wherever the work ended.
+        soon: How that thread has something done after what is due there, where it is an event loop's.
         timings: Complete once the future is done.
     """
 
-    def __init__(self, size: int, *, deadline_s: float | None = None, post: Post | None = None) -> None:
+    def __init__(
+        self,
+        size: int,
+        *,
+        deadline_s: float | None = None,
+        post: Post | None = None,
+        soon: Post | None = None,
+    ) -> None:
         self.future: Future[list[T | ImageError | EngineError]] = Future()
         self.post = post
+        self.soon = soon
         self.timings = Timings()
+        self.size = self._open = size
         self._outcomes: list[Any] = [None] * size
-        self._open = size
         self._deadline = None if deadline_s is None else time.monotonic() + deadline_s
         self._lock = threading.Lock()
         if not size:

@@ -1,0 +1,59 @@
+"""Small work for quick models, done on the event loop that brought it.
+
+To hand an item to a thread and its outcome back takes longer than a small model does, and the threads of one process
+hinder each other. So the items that one turn of the loop has read are run as one batch at the end of the turn: the
+busier the loop, the larger the batch, as with threads. The loop is never kept from its other work for longer than a
+slice. Not for several threads: each loop brings its own.
+"""
+
+import time
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+from service.engine.batcher import Batcher, Lane
+from service.engine.ticket import Item, Post
+
+__all__ = ["Inline"]
+
+_SLICE_S = 0.004
+_QUICK_S = 0.001
+"""The most that one item of a model may take that is run here."""
+
+
+class Inline:
+    """The items of one event loop.
+
+    Args:
+        batcher: Runs and settles them.
+    """
+
+    def __init__(self, batcher: Batcher) -> None:
+        self._batcher = batcher
+        self._waiting: dict[Lane[Any, Any], deque[Item]] = {}
+        self._cost_s: dict[Lane[Any, Any], float] = {}
+
+    def takes(self, lane: Lane[Any, Any]) -> bool:
+        """Whether the lane is known to be quick; if it was slow for a moment, threads find out when that is over."""
+        return self._batcher.pace_s(lane) <= _QUICK_S
+
+    def put(self, lane: Lane[Any, Any], items: Iterable[Item], soon: Post) -> None:
+        """Has items run at the end of this turn of the loop."""
+        due = not self._waiting
+        self._waiting.setdefault(lane, deque()).extend(items)
+        if due:
+            soon(lambda: self._run_slice(soon))
+
+    def _run_slice(self, soon: Post) -> None:
+        lane, waiting = next(iter(self._waiting.items()))
+        cost_s = self._cost_s.get(lane, self._batcher.pace_s(lane))
+        most = min(lane.max_batch, max(1, int(_SLICE_S / cost_s)))
+        items = [waiting.popleft() for _ in range(min(most, len(waiting)))]
+        del self._waiting[lane]
+        if waiting:
+            self._waiting[lane] = waiting  # behind the other lanes
+        if self._waiting:
+            soon(lambda: self._run_slice(soon))
+        count, start = len(items), time.perf_counter()
+        self._batcher.run_here(lane, items)
+        self._cost_s[lane] = 0.9 * cost_s + 0.1 * (time.perf_counter() - start) / count

@@ -1,0 +1,109 @@
+"""Quick work is done on the loop that brought it: in batches, in slices, and only when it is known to be quick."""
+
+import asyncio
+import functools
+import threading
+import time
+from collections.abc import Sequence
+
+from service.engine.batcher import Batcher, Lane, Outcomes
+from service.engine.errors import NotReadyError
+from service.engine.images import UndecodableImageError
+from service.engine.inline import Inline
+from service.engine.runtime import Runtime, Work
+from service.engine.ticket import Item, Ticket
+
+WAIT_S = 20
+
+
+class Recorder:
+    """A lane that notes its batches and where they ran."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.batches: list[list[int]] = []
+        self.threads: set[int] = set()
+        self.seconds = seconds
+        self.lane: Lane[int, int] = Lane(self.run, 64)
+
+    def run(self, payloads: Sequence[int]) -> list[int]:
+        time.sleep(self.seconds)
+        self.batches.append(list(payloads))
+        self.threads.add(threading.get_ident())
+        return [2 * payload for payload in payloads]
+
+
+async def ask(runtime: Runtime, lane: Lane[int, int], *values: int) -> list[object]:
+    loop = asyncio.get_running_loop()
+    ticket: Ticket[int] = Ticket(len(values), post=loop.call_soon_threadsafe, soon=loop.call_soon)
+    runtime.submit(ticket, [Work(1, functools.partial(int, value)) for value in values], lane, "cpu")
+    return list(await asyncio.wait_for(asyncio.wrap_future(ticket.future), WAIT_S))
+
+
+def test_what_one_turn_of_the_loop_brings_is_one_batch_on_its_thread() -> None:
+    recorder, runtime = Recorder(), Runtime()
+
+    async def main() -> None:
+        assert await ask(runtime, recorder.lane, 1) == [2]  # by a thread, which finds that it is quick
+        assert threading.get_ident() not in recorder.threads
+        recorder.threads.clear()
+        found = await asyncio.gather(*(ask(runtime, recorder.lane, value, value + 100) for value in range(3)))
+        assert found == [[0, 200], [2, 202], [4, 204]]
+
+    asyncio.run(main())
+    assert recorder.threads == {threading.get_ident()}
+    assert recorder.batches == [[1], [0, 100, 1, 101, 2, 102]]
+    assert runtime.drain(0)
+    runtime.close()
+
+
+def test_a_slow_model_is_left_to_threads() -> None:
+    recorder, runtime = Recorder(0.005), Runtime()
+
+    async def main() -> None:
+        for value in range(3):
+            assert await ask(runtime, recorder.lane, value) == [2 * value]
+
+    asyncio.run(main())
+    assert threading.get_ident() not in recorder.threads
+    runtime.close()
+
+
+def test_much_work_is_done_in_slices_between_which_the_loop_turns() -> None:
+    recorder, settled = Recorder(), list[object]()
+    batcher = Batcher(lambda outcomes: settled.extend(outcome for _, outcome in outcomes))
+    inline, turns = Inline(batcher), list[int]()
+
+    def decode(value: int) -> int:
+        time.sleep(0.001)
+        return value
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        items = [Item(Ticket(1), 0, 0, decode=functools.partial(decode, value)) for value in range(40)]
+        inline.put(recorder.lane, items, loop.call_soon)
+        while len(settled) < 40:
+            turns.append(len(settled))
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert settled == [2 * value for value in range(40)]
+    assert len(recorder.batches) > 5
+    assert len(turns) > 5
+    batcher.close()
+
+
+def test_a_bad_image_fails_alone_and_a_closed_engine_says_so() -> None:
+    outcomes: list[object] = []
+
+    def settle(found: Outcomes) -> None:
+        outcomes.extend(outcome for _, outcome in found)
+
+    def fail() -> int:
+        raise UndecodableImageError("bad")
+
+    batcher, lane = Batcher(settle), Recorder().lane
+    batcher.run_here(lane, [Item(Ticket(1), 0, 0, decode=decode) for decode in (int, fail, int)])
+    assert [type(outcome) for outcome in outcomes] == [UndecodableImageError, int, int]
+    batcher.close()
+    batcher.run_here(lane, [Item(Ticket(1), 0, 0, decode=int)])
+    assert isinstance(outcomes[-1], NotReadyError)
