@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from claims_table import write_table
+from lightning_fabric import Fabric
 
 from training.build import make_fabric
 from training.config import Config
@@ -81,8 +82,8 @@ def validation_score(model: EmbeddingModel, images: ImageSet, device: torch.devi
 def carry_out(job: Job) -> dict[str, Any]:
     """Trains and evaluates, unless that is done already."""
     torch.set_num_threads(job.threads)
-    source, device = open_source(job.data), torch.device(job.device)
-    run = learn(job, source)
+    source, fabric = open_source(job.data), make_fabric(job.device, job.config.optimiser.precision)
+    device, run = fabric.device, learn(job, source, fabric)
     trained = load_run(run, device)
     if job.validation:
         score = validation_score(trained.model, source.train, device)
@@ -103,7 +104,7 @@ def carry_out(job: Job) -> dict[str, Any]:
     }
 
 
-def learn(job: Job, source: Source) -> RunDirectory:
+def learn(job: Job, source: Source, fabric: Fabric) -> RunDirectory:
     """A run that is complete, whether it was before or not."""
     run, config = RunDirectory(job.path), job.config
     if not run.config.exists():
@@ -111,7 +112,7 @@ def learn(job: Job, source: Source) -> RunDirectory:
         run.create(new_record(job.data, source, config, preset="demo", command=command))
     elif run.record().config != config:
         raise SystemExit(f"{run.path}: expected the run of this plan, found another's; remove it or undo the change")
-    train(run, config, source, fabric=make_fabric(job.device, config.optimiser.precision))
+    train(run, config, source, fabric=fabric)
     return run
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from service.api.content_encoding import coding_of, unpacked
 from service.api.errors import BodyTimeoutError, BodyTooLargeError, BusyError, RequestError, TooManyItemsError
@@ -151,11 +151,12 @@ async def bounded_stream(
 
 
 async def _arriving(request: Request, deadline: Deadline) -> AsyncGenerator[bytes]:
-    stream = request.stream()
-    while True:
-        try:
-            async with asyncio.timeout(deadline.left_s):
-                chunk = await anext(stream)
-        except StopAsyncIteration:
-            return
-        yield chunk
+    more = True
+    while more:
+        async with asyncio.timeout(deadline.left_s):
+            message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        more = message.get("more_body", False)
+        if chunk := message.get("body", b""):
+            yield chunk
