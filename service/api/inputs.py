@@ -3,19 +3,16 @@
 Raw image bytes · a `.npy` batch · JSON with base64 · multipart with files. Images are not decoded here.
 """
 
-import sys
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from python_multipart.exceptions import FormParserError
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from service.api.errors import RequestError, TooManyItemsError, UnsupportedMediaTypeError
+from service.api.errors import RequestError, UnsupportedMediaTypeError
 from service.api.json_items import Item, parse_json
 from service.api.limits import check_count
+from service.api.multipart_form import read_parts
 from service.api.npy import NPY_MAGIC, read_npy
 from service.api.threads import off_loop
 
@@ -114,49 +111,19 @@ def _parse(kind: Kind, body: bytes, names: Sequence[str], max_items: int) -> For
     return Form({}, {names[0]: [body]})
 
 
-class _Parser(MultiPartParser):
-    """Keeps files in memory, where the limits count them: a container's root may be read-only."""
-
-    spool_max_size = 0  # zero means without limit
-    max_parts = sys.maxsize
-    ended = False
-
-    def on_part_begin(self) -> None:
-        self.max_parts -= 1
-        if self.max_parts < 0:
-            raise TooManyItemsError("The form has more parts than are accepted; send several requests.")
-        super().on_part_begin()
-
-    def on_end(self) -> None:
-        self.ended = True
-
-
 async def _read_multipart(
     request: Request, names: Sequence[str], stream: AsyncGenerator[bytes], max_items: int
 ) -> Form:
-    async def whole() -> AsyncGenerator[bytes]:
-        async for chunk in stream:
-            yield chunk
-        if not parser.ended:  # raised in here, where the parser closes the files it has begun
-            raise RequestError("The multipart body is malformed: it is cut off before its closing boundary.")
-
-    parser = _Parser(request.headers, whole(), max_files=sys.maxsize, max_fields=_MAX_OPTIONS)
-    parser.max_parts = max_items + _MAX_OPTIONS
-    try:
-        fields = await parser.parse()
-    except MultiPartException as error:
-        raise RequestError(f"The multipart body is malformed: {error.message}") from error
-    except (FormParserError, ValueError) as error:
-        raise RequestError(f"The multipart body is malformed: {error}") from error
     lists: dict[str, list[Item]] = {}
     texts: list[tuple[str, str]] = []
-    for name, value in fields.multi_items():
-        if isinstance(value, UploadFile):
-            lists.setdefault(_list_of(name, names), []).append(await value.read())
-            await value.close()
+    for part in await read_parts(request.headers["content-type"], stream, max_items + _MAX_OPTIONS):
+        if part.is_file:
+            lists.setdefault(_list_of(part.name, names), []).append(part.content)
         else:
-            texts.append((name, value))
+            texts.append((part.name, part.text))
     check_count(sum(map(len, lists.values())), max_items)
+    if len(texts) > _MAX_OPTIONS:
+        raise RequestError(f"Expected at most {_MAX_OPTIONS} options, found {len(texts)} fields that are no files.")
     if names[0] not in lists:
         hint = "" if len(names) == 1 else f" in the field {names[0]!r}"
         raise RequestError(f"Expected at least one file{hint} (curl -F {names[0]}=@photo.jpg); found none.")
