@@ -19,6 +19,7 @@ from training.checkpoint import CheckpointError, load_checkpoint
 from training.config import Config
 from training.datasets.image_set import DataError, Source
 from training.datasets.sources import SOURCES, open_source
+from training.distributed import leave_group
 from training.observers import ConsoleObserver, TensorBoardObserver, stop_on_signals
 from training.overrides import ConfigError, load_preset, preset_names, with_overrides
 from training.run_directory import RunDirectory, RunError, RunRecord, new_record
@@ -144,6 +145,7 @@ def _train(run: RunDirectory, record: RunRecord, images: Source, fabric: Fabric,
         f"{record.config.epochs} epochs on {_where(fabric)}."
     )
     finished = _watched(run, record, images, fabric, console)
+    leave_group()
     if not finished:
         console.print(f"Saved. Go on with: simvae-train --resume {shlex.quote(str(run.path))}", soft_wrap=True)
         raise typer.Exit(130)

@@ -13,6 +13,7 @@ between ranks (a contrast of the rank's own anchors with everybody) and for loss
 (statistics of the whole batch); neither is scaled by the number of processes.
 """
 
+import gc
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from torch import Tensor, distributed
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-__all__ = ["all_mean", "gather", "rank", "world_size"]
+__all__ = ["all_mean", "gather", "leave_group", "rank", "world_size"]
 
 
 def world_size() -> int:
@@ -31,6 +32,17 @@ def world_size() -> int:
 def rank() -> int:
     """Which of them this one is, from 0; 0 outside `torch.distributed`."""
     return distributed.get_rank() if world_size() > 1 else 0
+
+
+def leave_group() -> None:
+    """Ends the group, if there is one, once there is no more to say in it.
+
+    Its threads must not outlive the interpreter, which they would abort; what still refers to the group keeps them.
+    """
+    if distributed.is_available() and distributed.is_initialized():
+        gc.collect()
+        distributed.destroy_process_group()
+        gc.collect()
 
 
 def gather(tensor: Tensor) -> Tensor:
