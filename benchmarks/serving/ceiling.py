@@ -2,12 +2,11 @@
 
 import multiprocessing
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent / "peers"))
+from serving.peers.work import Work
 
 __all__ = ["measure"]
 
@@ -36,8 +35,6 @@ def measure(bundle: Path, images: Path, batch: int, seconds: float, *, decode: b
 
 
 def _work(bundle: Path, images: Path, batch: int, seconds: float, decode: bool, barrier: Any, results: Any) -> None:
-    from work import Work  # noqa: PLC0415  # one of the peers' files, which is no part of a package
-
     work = Work(bundle)
     contents = [file.read_bytes() for file in sorted(images.iterdir())]
     ready = [work.decode(content) for content in contents]

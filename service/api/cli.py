@@ -20,7 +20,7 @@ from service.api.app import create_app
 from service.api.logs import configure_logging
 from service.api.repository import Repository
 from service.api.settings import Settings, SettingsError, read_settings
-from service.api.workers import Supervisor, listen_beside, metrics_folder
+from service.api.workers import Supervisor, metrics_folder
 
 __all__ = ["main", "serve", "serve_as_worker"]
 
@@ -64,12 +64,9 @@ def serve(settings: Settings) -> int:
     """
     configure_logging(settings)
     try:
-        listener = socket.create_server((settings.host, settings.port), family=_family(settings), backlog=_BACKLOG)
+        listener = _listen(settings)
     except OSError as error:
-        return _fail(
-            f"Expected to listen on {settings.host} port {settings.port}; {error.strerror or error}. "
-            "Choose another with --host and --port."
-        )
+        return _fail_to_listen(settings, error)
     _log.info("listening", url=_url(listener), docs=f"{_url(listener)}/docs", workers=settings.workers)
     if settings.workers == 1:
         return _serve_here(settings, listener)
@@ -104,7 +101,10 @@ def serve_as_worker(serving: Event, settings: Settings) -> None:
     repository.wait()
     if repository.failure is not None:
         sys.exit(_fail(str(repository.failure)))
-    listener = listen_beside(settings.host, settings.port, _BACKLOG)
+    try:
+        listener = _listen(settings, beside_others=True)
+    except OSError as error:
+        sys.exit(_fail_to_listen(settings, error))
     if not server.should_exit:
         _ignore_repeated_signals()
         threading.Thread(target=_watch, args=(repository, server), daemon=True).start()
@@ -172,8 +172,17 @@ def main() -> None:
     _app()
 
 
-def _family(settings: Settings) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+def _listen(settings: Settings, *, beside_others: bool = False) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    address = (settings.host, settings.port)
+    return socket.create_server(address, family=family, backlog=_BACKLOG, reuse_port=beside_others)
+
+
+def _fail_to_listen(settings: Settings, error: OSError) -> int:
+    return _fail(
+        f"Expected to listen on {settings.host} port {settings.port}; {error.strerror or error}. "
+        "Choose another with --host and --port."
+    )
 
 
 def _url(listener: socket.socket) -> str:

@@ -5,7 +5,7 @@ they read the body themselves and answer with bytes. They are registered with Fa
 them, and whatever is not a POST to exactly their path goes its usual way.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 
 from fastapi.routing import APIRoute
 from starlette.requests import Request
@@ -16,8 +16,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.api.auth import check_key
 
 __all__ = ["Direct"]
-
-Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Direct:

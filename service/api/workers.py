@@ -22,7 +22,7 @@ from prometheus_client.multiprocess import mark_process_dead
 
 from service.api.metrics import METRICS_DIR
 
-__all__ = ["Supervisor", "listen_beside", "metrics_folder"]
+__all__ = ["Supervisor", "metrics_folder"]
 
 _SETTLED_S, _LONGEST_PAUSE_S = 10.0, 30.0
 _log = structlog.stdlib.get_logger("service.api")
@@ -116,13 +116,3 @@ def metrics_folder() -> Iterator[None]:
             yield
         finally:
             del os.environ[METRICS_DIR]
-
-
-def listen_beside(host: str, port: int, backlog: int) -> socket.socket:
-    """A listener on a port on which others of this service listen too.
-
-    Raises:
-        OSError: The port cannot be had.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=backlog, reuse_port=True)

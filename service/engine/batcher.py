@@ -19,7 +19,7 @@ from service.engine.decoding import decode_item
 from service.engine.errors import EngineError, InferenceError, NotReadyError
 from service.engine.ticket import Item
 
-__all__ = ["Batcher", "Lane", "Outcomes"]
+__all__ = ["Batcher", "Lane", "Outcomes", "not_run"]
 
 _log = logging.getLogger(__name__)
 
@@ -94,12 +94,12 @@ class Batcher:
                 self._lanes.setdefault(lane, deque()).extend(items)
                 self._wake.notify()
                 return
-        self._settle([(item, _not_ready()) for item in items])
+        self._settle([(item, not_run()) for item in items])
 
     def run_here(self, lane: Lane[Any, Any], items: list[Item]) -> None:
         """Decodes, runs and settles at most `max_batch` items in the calling thread; beside what the others run."""
         if not self._open:
-            self._settle([(item, _not_ready()) for item in items])
+            self._settle([(item, not_run()) for item in items])
             return
         self._decode(items)
         if items:
@@ -145,7 +145,7 @@ class Batcher:
                 self._run(lane, items, alone=alone)
         except BaseException:
             self._stop()  # first, so that whoever is told finds it closed
-            self._settle([(item, _not_ready()) for item in items])
+            self._settle([(item, not_run()) for item in items])
             raise
         return True
 
@@ -219,7 +219,7 @@ class Batcher:
             self._lanes.clear()
             self._wake.notify_all()
         if waiting:
-            self._settle([(item, _not_ready()) for item in waiting])
+            self._settle([(item, not_run()) for item in waiting])
 
 
 def _blame(error: Exception) -> EngineError:
@@ -230,5 +230,6 @@ def _blame(error: Exception) -> EngineError:
     return blame
 
 
-def _not_ready() -> NotReadyError:
+def not_run() -> NotReadyError:
+    """The outcome of an item that nothing will run any more."""
     return NotReadyError("The engine has stopped; this item was not processed.")

@@ -18,7 +18,7 @@ from service.engine.batcher import Lane
 from service.engine.bundle import Manifest, Precision
 from service.engine.errors import EngineError
 from service.engine.images import ImageError, Pixels
-from service.engine.inputs import ImageInput, read_image, size_bytes
+from service.engine.inputs import ImageInput, is_small, read_image, size_bytes
 from service.engine.model import Model
 from service.engine.results import Embedding, Embeddings, Reconstruction
 from service.engine.runtime import Runtime, Work
@@ -214,6 +214,7 @@ class Engine:
             Work(
                 size_bytes(image),
                 functools.partial(read_image, image, spec, runtime.limits, runtime.max_bytes),
+                is_small(image),
             )
             for image in images
         ]

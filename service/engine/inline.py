@@ -14,11 +14,12 @@ from typing import Any
 from service.engine.batcher import Batcher, Lane
 from service.engine.ticket import Item, Post
 
-__all__ = ["Inline"]
+__all__ = ["QUICK_S", "Inline"]
 
 _SLICE_S = 0.004
-_QUICK_S = 0.001
-"""The most that one item of a model may take that is run here."""
+_LEAST_COST_S = 1e-6  # a clock may say that nothing took no time
+QUICK_S = 0.001
+"""The most that one item of a model may take that is run here. After a slow spell, threads find out when it is over."""
 
 
 class Inline:
@@ -33,10 +34,6 @@ class Inline:
         self._waiting: dict[Lane[Any, Any], deque[Item]] = {}
         self._cost_s: dict[Lane[Any, Any], float] = {}
 
-    def takes(self, lane: Lane[Any, Any]) -> bool:
-        """Whether the lane is known to be quick; if it was slow for a moment, threads find out when that is over."""
-        return self._batcher.pace_s(lane) <= _QUICK_S
-
     def put(self, lane: Lane[Any, Any], items: Iterable[Item], soon: Post) -> None:
         """Has items run at the end of this turn of the loop."""
         due = not self._waiting
@@ -47,7 +44,7 @@ class Inline:
     def _run_slice(self, soon: Post) -> None:
         lane, waiting = next(iter(self._waiting.items()))
         cost_s = self._cost_s.get(lane, self._batcher.pace_s(lane))
-        most = min(lane.max_batch, max(1, int(_SLICE_S / cost_s)))
+        most = min(lane.max_batch, max(1, int(_SLICE_S / max(cost_s, _LEAST_COST_S))))
         items = [waiting.popleft() for _ in range(min(most, len(waiting)))]
         del self._waiting[lane]
         if waiting:

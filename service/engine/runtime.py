@@ -11,25 +11,29 @@ from typing import Any
 
 from service.engine import cpu
 from service.engine.admission import Admission
-from service.engine.batcher import Batcher, Lane, Outcomes
+from service.engine.batcher import Batcher, Lane, Outcomes, not_run
 from service.engine.decoding import decode_item
 from service.engine.errors import NotReadyError
 from service.engine.images import DecodeLimits
-from service.engine.inline import Inline
+from service.engine.inline import QUICK_S, Inline
 from service.engine.ticket import Item, Ticket, announce
 
 __all__ = ["Runtime", "Work"]
 
-_SMALL_BYTES = 4096
-"""Images of fewer bytes are decoded where they are run: that takes less than handing them from thread to thread."""
-
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Work:
-    """One item before it is decoded: what it keeps in memory while it waits, and what decodes it."""
+    """One item before it is decoded.
+
+    Attributes:
+        size_bytes: What it keeps in memory while it waits.
+        decode: What decodes it.
+        small: Whether that takes less than handing it from thread to thread, so that it is done where the item is run.
+    """
 
     size_bytes: int
     decode: Callable[[], object]
+    small: bool = False
 
 
 class Runtime:
@@ -42,7 +46,7 @@ class Runtime:
         max_batch: The most items of one run of a model.
         limits: What one image may cost.
         runners: Batches that may run at a time on the CPU; None takes two where there are two CPUs.
-        on_batch: Called after each run that succeeded, in the inference thread, with its number of items and seconds.
+        on_batch: Called after each run that succeeded, where it ran, with its number of items and seconds.
     """
 
     def __init__(
@@ -88,7 +92,7 @@ class Runtime:
             ticket: Of as many items as there is work.
             work: The items, in order.
             lane: What runs them once they are decoded.
-            device: The lanes of one device share one inference thread.
+            device: The lanes of one device share its inference threads.
             wait: False admits all at once or refuses; True admits one by one, each waiting for room.
 
         Raises:
@@ -105,7 +109,7 @@ class Runtime:
                 if wait:
                     self._admission.reserve(1, each.size_bytes, wait=True)
                 item = Item(ticket, index, each.size_bytes, decode=each.decode)
-                if not wait and device == "cpu" and each.size_bytes <= _SMALL_BYTES:
+                if each.small and device == "cpu" and not wait:
                     small.append(item)
                 else:
                     self._start(item, lane, batcher)
@@ -117,14 +121,14 @@ class Runtime:
 
     def _put_small(self, ticket: Ticket[Any], items: list[Item], lane: Lane[Any, Any], batcher: Batcher) -> None:
         """To the event loop that waits for all of them, if it has the time; else to a thread."""
-        soon, loop = ticket.soon, threading.get_ident()
+        if ticket.soon is None or len(items) < ticket.size or batcher.pace_s(lane) > QUICK_S:
+            batcher.put(lane, *items)
+            return
+        ticket.post = None  # it will be settled where it is awaited
+        loop = threading.get_ident()
         if loop not in self._loops:
             self._loops[loop] = Inline(batcher)
-        if soon is not None and len(items) == ticket.size and self._loops[loop].takes(lane):
-            ticket.post = None  # it will be settled where it is awaited
-            self._loops[loop].put(lane, items, soon)
-        else:
-            batcher.put(lane, *items)
+        self._loops[loop].put(lane, items, ticket.soon)
 
     def drain(self, timeout_s: float) -> bool:
         """Admits nothing more and waits until all that was admitted has its outcome; False if the time ran out."""
@@ -153,10 +157,10 @@ class Runtime:
         try:
             self._decoders.submit(self._decode, item, lane, batcher)
         except RuntimeError:  # the pool was shut down after the item was admitted
-            self._settle([(item, _stopped())])
+            self._settle([(item, not_run())])
 
     def _decode(self, item: Item, lane: Lane[Any, Any], batcher: Batcher) -> None:
-        outcome = decode_item(item) if batcher.alive else _stopped()
+        outcome = decode_item(item) if batcher.alive else not_run()
         if outcome is None:
             batcher.put(lane, item)
         else:
@@ -166,7 +170,3 @@ class Runtime:
         """The only place where items end: noted, announced, and only then given back, so that drained means told."""
         announce([item.ticket for item, outcome in outcomes if item.settle(outcome)])
         self._admission.release(len(outcomes), sum(item.size_bytes for item, _ in outcomes))
-
-
-def _stopped() -> NotReadyError:
-    return NotReadyError("The engine has stopped; this item was not processed.")

@@ -52,7 +52,7 @@ class Running:
         """Keeps every inference thread busy until the block ends, with at least so many items; gives their number."""
         engine = self.repository.get(None)
         release = threading.Event()
-        work = [Work(1, release.wait)] * max(items, engine.runtime.runners)
+        work = [Work(1, release.wait, small=True)] * max(items, engine.runtime.runners)
         ticket: Ticket[Any] = Ticket(len(work))
         engine.runtime.submit(ticket, work, Lane(list, 1), engine.model.device)
         try:
@@ -138,6 +138,16 @@ def server(tiny_models: Path) -> Iterator[Running]:
 @pytest.fixture
 def client(server: Running) -> httpx.Client:
     return server.client
+
+
+@pytest.fixture
+def images(make_image: Callable[..., bytes]) -> list[bytes]:
+    """Images that need decoding, converting and resizing."""
+    return [
+        make_image(seed=1),
+        make_image("JPEG", size=(60, 40), mode="RGB", seed=2),
+        make_image(size=(28, 28), mode="RGBA", seed=3),
+    ]
 
 
 @pytest.fixture

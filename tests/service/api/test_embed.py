@@ -18,16 +18,6 @@ SCALAR = {"float32": "<f4", "float16": "<f2", "int8": "i1", "ubinary": "u1"}
 
 
 @pytest.fixture
-def images(make_image: MakeImage) -> list[bytes]:
-    """Images that need decoding, converting and resizing."""
-    return [
-        make_image(seed=1),
-        make_image("JPEG", size=(60, 40), mode="RGB", seed=2),
-        make_image(size=(28, 28), mode="RGBA", seed=3),
-    ]
-
-
-@pytest.fixture
 def expected(images: list[bytes], tiny_bundle: Path) -> NDArray[np.float32]:
     with Engine.load(tiny_bundle) as engine:
         return engine.embed(images).mean

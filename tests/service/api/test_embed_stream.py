@@ -25,15 +25,6 @@ def answers(response: httpx.Response) -> list[dict[str, Any]]:
     return [json.loads(line) for line in response.text.splitlines()]
 
 
-@pytest.fixture
-def images(make_image: MakeImage) -> list[bytes]:
-    return [
-        make_image(seed=1),
-        make_image("JPEG", size=(60, 40), mode="RGB", seed=2),
-        make_image(size=(28, 28), mode="RGBA", seed=3),
-    ]
-
-
 def test_the_first_line_is_answered_before_the_last_is_sent(
     server: Any, streaming: Callable[..., Any], images: list[bytes]
 ) -> None:

@@ -35,7 +35,7 @@ class Recorder:
 async def ask(runtime: Runtime, lane: Lane[int, int], *values: int) -> list[object]:
     loop = asyncio.get_running_loop()
     ticket: Ticket[int] = Ticket(len(values), post=loop.call_soon_threadsafe, soon=loop.call_soon)
-    runtime.submit(ticket, [Work(1, functools.partial(int, value)) for value in values], lane, "cpu")
+    runtime.submit(ticket, [Work(1, functools.partial(int, value), small=True) for value in values], lane, "cpu")
     return list(await asyncio.wait_for(asyncio.wrap_future(ticket.future), WAIT_S))
 
 

@@ -41,8 +41,8 @@ def gate() -> Iterator[threading.Event]:
     gate.set()
 
 
-def work(*values: int, size_bytes: int = 10) -> list[Work]:
-    return [Work(size_bytes, functools.partial(int, value)) for value in values]
+def work(*values: int, size_bytes: int = 10, small: bool = True) -> list[Work]:
+    return [Work(size_bytes, functools.partial(int, value), small) for value in values]
 
 
 def blocked(gate: threading.Event) -> Work:
@@ -50,14 +50,14 @@ def blocked(gate: threading.Event) -> Work:
         assert gate.wait(WAIT_S)
         return 1
 
-    return Work(10, decode)
+    return Work(10, decode, small=True)
 
 
 def failing(error: BaseException) -> Work:
     def decode() -> int:
         raise error
 
-    return Work(10, decode)
+    return Work(10, decode, small=True)
 
 
 def submit(runtime: Runtime, items: Sequence[Work], lane: Lane[int, int] = DOUBLE, **options: float) -> Ticket[int]:
@@ -108,8 +108,8 @@ def test_an_item_that_can_never_fit_ends_the_wait_and_leaves_nothing_behind(runt
 def test_cancelled_and_late_items_are_not_decoded(runtime: Runtime, gate: threading.Event) -> None:
     decoded: list[int] = []
     occupied = submit(runtime, [blocked(gate)] * 2)
-    cancelled = submit(runtime, [Work(10, lambda: decoded.append(1) or 1)])
-    late = submit(runtime, [Work(10, lambda: decoded.append(2) or 2)], deadline_s=0)
+    cancelled = submit(runtime, [Work(10, lambda: decoded.append(1) or 1, small=True)])
+    late = submit(runtime, [Work(10, lambda: decoded.append(2) or 2, small=True)], deadline_s=0)
     cancelled.cancel()
     gate.set()
     assert isinstance(late.future.result(WAIT_S)[0], DeadlineExceededError)
@@ -130,8 +130,7 @@ def test_draining_refuses_new_work_and_answers_what_was_accepted(runtime: Runtim
 
 def test_closing_leaves_nobody_waiting(gate: threading.Event) -> None:
     runtime = Runtime(max_items=50, decode_threads=1)
-    large = 100_000  # so that all of them wait for the one decode thread
-    ticket = submit(runtime, [Work(large, blocked(gate).decode), *work(*range(30), size_bytes=large)])
+    ticket = submit(runtime, [Work(10, blocked(gate).decode), *work(*range(30), small=False)])  # one decode thread
     closing = threading.Thread(target=runtime.close)
     closing.start()
     while runtime.alive:
@@ -178,15 +177,14 @@ def test_lanes_of_one_device_share_its_threads_and_devices_do_not() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size_bytes", "device", "thread"),
-    [(100, "cpu", "inference"), (100_000, "cpu", "decode"), (100, "cuda:0", "decode")],
+    ("small", "device", "thread"), [(True, "cpu", "inference"), (False, "cpu", "decode"), (True, "cuda:0", "decode")]
 )
 def test_small_images_are_decoded_where_they_are_run_and_never_by_what_feeds_a_gpu(
-    size_bytes: int, device: str, thread: str
+    small: bool, device: str, thread: str
 ) -> None:
     runtime = Runtime()
     ticket: Ticket[str] = Ticket(1)
-    runtime.submit(ticket, [Work(size_bytes, lambda: threading.current_thread().name)], Lane(list, 4), device)
+    runtime.submit(ticket, [Work(1, lambda: threading.current_thread().name, small)], Lane(list, 4), device)
     (name,) = ticket.future.result(WAIT_S)
     assert isinstance(name, str)
     assert name.startswith(thread)
@@ -196,8 +194,7 @@ def test_small_images_are_decoded_where_they_are_run_and_never_by_what_feeds_a_g
 def test_what_cannot_be_decoded_where_it_is_run_fails_alone(runtime: Runtime) -> None:
     bad = UndecodableImageError("bad")
     lane: Lane[int, int] = Lane(lambda payloads: [2 * payload for payload in payloads], 8)
-    small = [Work(1, functools.partial(int, 1)), Work(1, failing(bad).decode), Work(1, functools.partial(int, 3))]
-    assert submit(runtime, small, lane).future.result(WAIT_S) == [2, bad, 6]
+    assert submit(runtime, [*work(1), failing(bad), *work(3)], lane).future.result(WAIT_S) == [2, bad, 6]
     assert runtime.drain(WAIT_S)
 
 
