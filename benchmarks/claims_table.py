@@ -239,6 +239,11 @@ _HEAD = """# Results
 Do the paper's claims hold? Six objectives on one footing: the same encoder, data, views, optimiser and number of views
 seen, as many trials each to choose settings from, the same evaluation. Written by `python benchmarks/claims.py table`
 from docs/results.json; `tune` and `run` measure again. Accuracies are in %, means over seeds ± standard error of the
-mean. Trials were compared on validation images cut from the training set with a seed of their own; no test image took
-part in any choice. The evaluation's protocol, with its name, stands in every run's `evaluation.json`.
+mean. The evaluation's protocol, with its name, stands in every run's `evaluation.json`.
+
+Trials had half the epochs and were compared by nearest neighbours on validation images, cut from the training set with
+a seed of their own: their networks had seen those images, as every network here learns without labels, but not their
+labels. No test image took part in any choice. What all objectives share (network, batch size, learning rate of the
+first trials) was explored with SimVAE and VAE beforehand, docs/log.md; SimCLR and VICReg have learning rates among
+their trials for that reason.
 """

@@ -65,6 +65,7 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livesum",
         )
+        self._of_request: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self._queue_items = queue_items
         if not self._shared:
             self._queue.set_function(queue_items)
@@ -78,8 +79,13 @@ class Metrics:
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """Counts one request that was answered."""
-        self.requests.labels(route, status).inc()
-        self.duration.labels(route).observe(seconds)
+        if (children := self._of_request.get((route, status))) is None:  # `labels` takes longer than counting
+            children = self._of_request[route, status] = (
+                self.requests.labels(route, status),
+                self.duration.labels(route),
+            )
+        children[0].inc()
+        children[1].observe(seconds)
         if self._shared:  # nobody can ask for it later, who asks another process
             self._queue.set(self._queue_items())
 

@@ -1,7 +1,9 @@
 """The `.npy` format, in and out; only plain uint8 arrays come in, and nothing is ever unpickled."""
 
 import contextlib
+import functools
 import io
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -14,6 +16,7 @@ __all__ = ["NPY_MAGIC", "read_npy", "write_npy"]
 
 NPY_MAGIC = npy_format.MAGIC_PREFIX
 _MAX_HEADER_BYTES = 4096
+_KEPT = 256  # headers: the same few come again and again, and numpy takes longer for one than for a small batch
 
 
 def read_npy(data: bytes) -> Pixels:
@@ -29,16 +32,15 @@ def read_npy(data: bytes) -> Pixels:
         RequestError: Not a `.npy` file, or cut off.
         UnprocessableError: Another dtype than uint8.
     """
-    stream = io.BytesIO(data)
+    begin = 10 if data[6:7] == b"\x01" else 12
+    length = int.from_bytes(data[8:begin], "little")
     try:
-        major, _ = npy_format.read_magic(stream)
-        read = {1: npy_format.read_array_header_1_0, 2: npy_format.read_array_header_2_0}[major]
-        shape, fortran_order, dtype = read(stream, max_header_size=_MAX_HEADER_BYTES)
+        shape, fortran_order, dtype = _read_header(data[: begin + min(length, _MAX_HEADER_BYTES)])
     except Exception as error:  # numpy's parser raises whatever a corrupt header makes of it, TokenError for one
         raise RequestError(f"Expected a .npy file of version 1 or 2; its header cannot be read: {error}.") from error
     if dtype != np.uint8 or not shape:
         raise UnprocessableError(f"Expected a .npy batch of dtype uint8; found {dtype} of shape {list(shape)}.")
-    pixels = np.frombuffer(data, np.uint8, offset=stream.tell())
+    pixels = np.frombuffer(data, np.uint8, offset=begin + length)
     with contextlib.suppress(
         TypeError, ValueError, OverflowError
     ):  # True for a length, another product, beyond 64 bits
@@ -50,6 +52,22 @@ def read_npy(data: bytes) -> Pixels:
 
 def write_npy(array: NDArray[np.generic]) -> bytes:
     """A `.npy` file of a plain array."""
+    return _write_header(array.dtype, array.shape) + array.tobytes()
+
+
+@functools.lru_cache(_KEPT)
+def _read_header(start: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, Fortran order, dtype."""
+    stream = io.BytesIO(start)
+    major, _ = npy_format.read_magic(stream)
+    read = {1: npy_format.read_array_header_1_0, 2: npy_format.read_array_header_2_0}[major]
+    found: tuple[tuple[int, ...], bool, np.dtype[Any]] = read(stream, max_header_size=_MAX_HEADER_BYTES)
+    return found
+
+
+@functools.lru_cache(_KEPT)
+def _write_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
     stream = io.BytesIO()
-    npy_format.write_array(stream, array, version=(1, 0), allow_pickle=False)
+    header = {"descr": npy_format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    npy_format.write_array_header_1_0(stream, header)
     return stream.getvalue()

@@ -1,6 +1,7 @@
 """Around every request: its id, its clock, its log line, its metrics, and an answer to what nobody caught."""
 
 import itertools
+import logging
 import re
 import secrets
 import time
@@ -18,7 +19,8 @@ REQUEST_ID = "X-Request-ID"
 _ID_HEADER = REQUEST_ID.lower().encode()
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _CLIENT_GONE = 499
-_log = structlog.stdlib.get_logger("service.api.requests")
+_std_log = logging.getLogger("service.api.requests")
+_log = structlog.stdlib.get_logger(_std_log.name)
 
 
 class Observe:
@@ -69,8 +71,11 @@ class Observe:
         problem: Problem | None = getattr(request.state, "problem", None)
         if problem is not None:
             self._count(problem)
-        level = "debug" if route.startswith("/health") or route == "/metrics" else "info"
-        getattr(_log, level)(
+        level = logging.DEBUG if route.startswith("/health") or route == "/metrics" else logging.INFO
+        if not _std_log.isEnabledFor(level):  # asked here, as structlog asks only once it has put the line together
+            return
+        _log.log(
+            level,
             "request",
             request_id=request.state.request_id,
             method=request.method,

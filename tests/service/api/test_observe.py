@@ -22,7 +22,10 @@ def test_an_id_that_could_break_a_log_is_replaced(given: str, client: httpx.Clie
     assert re.fullmatch("[0-9a-f]{32}", answer.headers["x-request-id"])
 
 
-def test_every_request_is_one_log_line_without_bodies_or_keys(start: Callable[..., Any], png: bytes) -> None:
+def test_every_request_is_one_log_line_without_bodies_or_keys(
+    start: Callable[..., Any], png: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     client = start(api_key="secret-key").client
     with structlog.testing.capture_logs() as lines:
         client.post(
