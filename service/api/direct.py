@@ -8,12 +8,12 @@ them, and whatever is not a POST to exactly their path goes its usual way.
 from collections.abc import Iterable
 
 from fastapi.routing import APIRoute
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.auth import check_key
+from service.api.requests import IndexedRequest
 
 __all__ = ["Direct"]
 
@@ -37,7 +37,7 @@ class Direct:
             await self._app(scope, receive, send)
             return
         scope["route"] = route
-        request = Request(scope, receive)
+        request = IndexedRequest(scope, receive)
         check_key(request)
         response: Response = await route.endpoint(request)
         await response(scope, receive, send)

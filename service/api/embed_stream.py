@@ -82,7 +82,7 @@ class _EmbedStream:
         app, max_batch = self._request.app.state, self._engine.runtime.max_batch
         settings: Settings = app.settings
         repository: Repository = app.repository
-        async with app.budget.hold() as share:
+        with app.budget.share() as share:
             window = Window(share, max_lines=2 * max_batch, max_bytes=settings.max_body_bytes, limit_s=self._limit_s)
             feed = LineFeed(self._request, self._engine, window, self._limit_s)
             feeding = asyncio.create_task(feed.run(share))

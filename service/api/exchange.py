@@ -4,19 +4,20 @@ The wait ends with the outcomes, the deadline, or the client's leaving, whicheve
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from types import TracebackType
+from typing import Any, Generic, Literal, Self, TypeVar
 
 from starlette.requests import Request
 
 from service.api.errors import TABLE, ItemError, UnprocessableError, problem_of
 from service.api.inputs import read_form
 from service.api.json_items import GivenEmbedding, Item
-from service.api.limits import Deadline, bounded_stream
+from service.api.limits import Body, BodyShare, Deadline
 from service.api.options import Options, parse_options
 from service.api.repository import Repository
+from service.api.settings import Settings
 from service.api.waiting import outcomes_of
 from service.engine.engine import Engine
 from service.engine.errors import InferenceError
@@ -47,13 +48,22 @@ class Outcomes(Generic[T]):
 
 @dataclass(frozen=True)
 class Call(Generic[OptionsT]):
-    """A request that was read and understood, and the model it is for."""
+    """A request that was read and understood, and the model it is for; a context manager that gives its bytes back."""
 
     request: Request
     deadline: Deadline
     options: OptionsT
     engine: Engine
     lists: dict[str, list[Item]]
+    share: BodyShare
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.share.__exit__(kind, error, trace)
 
     async def run(self, images: Sequence[Any], task: Task) -> tuple[list[Any], Timings]:
         """Submits images and waits.
@@ -105,11 +115,8 @@ class Call(Generic[OptionsT]):
         return ItemError(outcome, index, side)
 
 
-@asynccontextmanager
-async def receive_call(
-    request: Request, options: type[OptionsT], names: Sequence[str]
-) -> AsyncGenerator[Call[OptionsT]]:
-    """Reads a request; its bytes count as held until the block ends.
+async def receive_call(request: Request, options: type[OptionsT], names: Sequence[str]) -> Call[OptionsT]:
+    """Reads a request; its bytes count as held until the call's block ends.
 
     Args:
         request: Of a POST route.
@@ -121,16 +128,21 @@ async def receive_call(
     """
     state = request.app.state
     repository: Repository = state.repository
-    deadline = Deadline.of(request, state.settings.request_timeout_s)
-    async with state.budget.hold() as share:
-        stream = bounded_stream(request, share, state.settings.max_body_bytes, deadline)
-        form = await read_form(request, names, stream, state.settings.max_items)
+    settings: Settings = state.settings
+    deadline = Deadline.of(request, settings.request_timeout_s)
+    share: BodyShare = state.budget.share()
+    try:
+        body = Body(request, share, settings.max_body_bytes, deadline)
+        form = await read_form(request, names, body, settings.max_items)
         request.state.items = sum(map(len, form.lists.values()))
         checked = parse_options(options, form.options)
         engine = repository.get(checked.model)
         for name, items in form.lists.items():
             _check_items(items, engine.manifest.input, engine.manifest.embedding.dim, name if len(names) > 1 else None)
-        yield Call(request, deadline, checked, engine, form.lists)
+    except BaseException:
+        share.shrink(share.held_bytes)
+        raise
+    return Call(request, deadline, checked, engine, form.lists, share)
 
 
 def _check_items(items: Sequence[Item], spec: InputSpec, dim: int, side: str | None) -> None:

@@ -3,7 +3,7 @@
 Raw image bytes · a `.npy` batch · JSON with base64 · multipart with files. Images are not decoded here.
 """
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,8 +11,8 @@ from starlette.requests import Request
 
 from service.api.errors import RequestError, UnsupportedMediaTypeError
 from service.api.json_items import Item, parse_json
-from service.api.limits import check_count
-from service.api.multipart_form import read_parts
+from service.api.limits import Body, check_count
+from service.api.multipart_form import PartsReader
 from service.api.npy import NPY_MAGIC, read_npy
 from service.api.threads import off_loop
 
@@ -39,14 +39,14 @@ class Form:
     lists: dict[str, list[Item]]
 
 
-async def read_form(request: Request, names: Sequence[str], stream: AsyncGenerator[bytes], max_items: int) -> Form:
+async def read_form(request: Request, names: Sequence[str], content: Body, max_items: int) -> Form:
     """Reads the body in whichever form it comes.
 
     Args:
         request: Its headers and query are used, not its body.
         names: The lists that the route takes. Raw images and `.npy` go to the first one, and so do all files of a
             multipart body when it is the only one.
-        stream: The body.
+        content: The body.
         max_items: The most items of all lists together.
 
     Raises:
@@ -56,10 +56,12 @@ async def read_form(request: Request, names: Sequence[str], stream: AsyncGenerat
     """
     kind = _kind(media_type(request))
     if kind == "multipart":
-        form = await _read_multipart(request, names, stream, max_items)
+        form = await _read_multipart(request, names, content, max_items)
     else:
-        body = b"".join([chunk async for chunk in stream])
+        body = await content.read()
         form = await off_loop(len(body), lambda: _parse(kind, body, names, max_items))
+    if not request.scope["query_string"]:
+        return form
     query = query_options(request)
     twice = sorted(query.keys() & form.options.keys())
     if twice:
@@ -111,12 +113,14 @@ def _parse(kind: Kind, body: bytes, names: Sequence[str], max_items: int) -> For
     return Form({}, {names[0]: [body]})
 
 
-async def _read_multipart(
-    request: Request, names: Sequence[str], stream: AsyncGenerator[bytes], max_items: int
-) -> Form:
+async def _read_multipart(request: Request, names: Sequence[str], content: Body, max_items: int) -> Form:
     lists: dict[str, list[Item]] = {}
     texts: list[tuple[str, str]] = []
-    for part in await read_parts(request.headers["content-type"], stream, max_items + _MAX_OPTIONS):
+    reader = PartsReader(request.headers["content-type"], max_items + _MAX_OPTIONS)
+    async for piece in content.pieces():
+        reader.feed(piece)
+    reader.close()
+    for part in reader.parts:
         if part.is_file:
             lists.setdefault(_list_of(part.name, names), []).append(part.content)
         else:

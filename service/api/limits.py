@@ -4,15 +4,16 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
 
 from starlette.requests import ClientDisconnect, Request
 
 from service.api.content_encoding import coding_of, unpacked
 from service.api.errors import BodyTimeoutError, BodyTooLargeError, BusyError, RequestError, TooManyItemsError
 
-__all__ = ["ROOM_POLL_S", "BodyBudget", "BodyShare", "Deadline", "bounded_stream", "check_count", "patience_s"]
+__all__ = ["ROOM_POLL_S", "Body", "BodyBudget", "BodyShare", "Deadline", "check_count", "patience_s"]
 
 TIMEOUT_HEADER = "X-Request-Timeout"
 ROOM_POLL_S = 0.02
@@ -53,11 +54,6 @@ class Deadline:
         """Seconds left, at least 0."""
         return max(0.0, self.at - time.monotonic())
 
-    def check(self) -> None:
-        """Raises TimeoutError once it has passed."""
-        if not self.left_s:
-            raise TimeoutError
-
 
 @dataclass
 class BodyBudget:
@@ -72,19 +68,14 @@ class BodyBudget:
     max_bytes: int
     held_bytes: int = field(default=0, init=False)
 
-    @asynccontextmanager
-    async def hold(self) -> AsyncGenerator["BodyShare"]:
-        """A share that grows with the body and is given back at the end of the request."""
-        share = BodyShare(self)
-        try:
-            yield share
-        finally:
-            self.held_bytes -= share.held_bytes
+    def share(self) -> "BodyShare":
+        """What one request holds: nothing yet."""
+        return BodyShare(self)
 
 
 @dataclass
 class BodyShare:
-    """What one request holds of the budget."""
+    """What one request holds of the budget; as a context manager it gives all of it back at the end."""
 
     budget: BodyBudget
     held_bytes: int = field(default=0, init=False)
@@ -111,6 +102,14 @@ class BodyShare:
         self.budget.held_bytes -= count
         self.held_bytes -= count
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.shrink(self.held_bytes)
+
 
 def check_count(count: int, max_items: int) -> None:
     """Raises TooManyItemsError beyond the limit; called before anything is made of the items."""
@@ -120,43 +119,77 @@ def check_count(count: int, max_items: int) -> None:
         )
 
 
-async def bounded_stream(
-    request: Request, share: BodyShare, max_bytes: int, deadline: Deadline
-) -> AsyncGenerator[bytes]:
-    """The body as it arrives and is unpacked, stopped the moment it breaks a limit.
+class Body:
+    """A request's body, read no further than the limits go.
+
+    Args:
+        request: Not read yet.
+        share: Grows with the body.
+        max_bytes: Of the body once it is unpacked.
+        deadline: By when it must be complete.
 
     Raises:
-        BodyTooLargeError: The declared length, or what was unpacked so far, exceeds `max_bytes`.
+        BodyTooLargeError: The declared length is beyond the limit.
+        UnsupportedEncodingError: It is packed in another way than those that are accepted.
+
+    Both ways of reading it raise:
+        BodyTooLargeError: What was unpacked so far is more than `max_bytes`.
         BodyTimeoutError: It was not complete at the deadline.
         BusyError: There is no memory for it now.
         RequestError: It cannot be unpacked.
-        UnsupportedEncodingError: It is packed in another way than those that are accepted.
+        ClientDisconnect: The rest will not come.
     """
-    coding = coding_of(request.headers)
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > max_bytes:
-        raise BodyTooLargeError(f"The body has {int(declared):,} bytes; at most {max_bytes:,} are accepted.")
-    size = 0
-    try:
-        async for piece in unpacked(_arriving(request, deadline), coding):
-            size += len(piece)
-            if size > max_bytes:
-                found = "" if coding == "identity" else " once it is unpacked"
-                raise BodyTooLargeError(f"The body has more than the {max_bytes:,} bytes that are accepted{found}.")
-            deadline.check()
-            share.grow(len(piece))
+
+    def __init__(self, request: Request, share: "BodyShare", max_bytes: int, deadline: Deadline) -> None:
+        self._receive, self._share, self._max_bytes, self._deadline = request.receive, share, max_bytes, deadline
+        self._coding = coding_of(request.headers)
+        self._size = 0
+        declared = request.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > max_bytes:
+            raise BodyTooLargeError(f"The body has {int(declared):,} bytes; at most {max_bytes:,} are accepted.")
+
+    async def read(self) -> bytes:
+        """All of it."""
+        if self._coding != "identity":
+            return b"".join([piece async for piece in self.pieces()])
+        pieces, more = list[bytes](), True
+        while more:  # without the generators below, which cost as much as reading a small image does
+            piece, more = await self._arrived()
+            self._count(piece)
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def pieces(self) -> AsyncGenerator[bytes]:
+        """As it arrives and is unpacked."""
+        async for piece in unpacked(self._arriving(), self._coding):
+            self._count(piece)
             yield piece
-    except TimeoutError:
-        raise BodyTimeoutError(f"The body was not complete in time; {size:,} bytes of it had arrived.") from None
 
+    def _count(self, piece: bytes) -> None:
+        self._size += len(piece)
+        if self._size > self._max_bytes:
+            found = "" if self._coding == "identity" else " once it is unpacked"
+            raise BodyTooLargeError(f"The body has more than the {self._max_bytes:,} bytes that are accepted{found}.")
+        if not self._deadline.left_s:
+            raise self._too_late()
+        self._share.grow(len(piece))
 
-async def _arriving(request: Request, deadline: Deadline) -> AsyncGenerator[bytes]:
-    more = True
-    while more:
-        async with asyncio.timeout(deadline.left_s):
-            message = await request.receive()
+    async def _arriving(self) -> AsyncGenerator[bytes]:
+        more = True
+        while more:
+            piece, more = await self._arrived()
+            if piece:
+                yield piece
+
+    async def _arrived(self) -> tuple[bytes, bool]:
+        try:
+            async with asyncio.timeout(self._deadline.left_s):
+                message = await self._receive()
+        except TimeoutError:
+            raise self._too_late() from None
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
-        more = message.get("more_body", False)
-        if chunk := message.get("body", b""):
-            yield chunk
+        return message.get("body", b""), message.get("more_body", False)
+
+    def _too_late(self) -> BodyTimeoutError:
+        return BodyTimeoutError(f"The body was not complete in time; {self._size:,} bytes of it had arrived.")

@@ -3,14 +3,13 @@
 A container's root may be read-only, so nothing is spooled to a disk.
 """
 
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser, parse_options_header
 
 from service.api.errors import RequestError, TooManyItemsError
 
-__all__ = ["Part", "read_parts"]
+__all__ = ["Part", "PartsReader"]
 
 _MOST_TEXT_BYTES = 64 * 1024
 
@@ -44,44 +43,60 @@ class Part:
             raise RequestError(f"{self.name}: expected text in UTF-8, found other bytes.") from error
 
 
-async def read_parts(content_type: str, stream: AsyncGenerator[bytes], max_parts: int) -> list[Part]:
-    """Reads a form.
+class PartsReader:
+    """Reads a form piece by piece.
 
     Args:
         content_type: The header, with its boundary.
-        stream: The body.
         max_parts: The most fields.
 
+    Attributes:
+        parts: The fields that are complete.
+
     Raises:
-        RequestError: It is malformed, or cut off.
-        TooManyItemsError: More than `max_parts`.
+        RequestError: The header names no boundary.
     """
-    parts: list[Part] = []
-    segment, pieces = None, list[bytes]()
-    try:
-        parser = PushMultipartParser(_boundary(content_type), max_segment_count=max_parts)
-        async for chunk in stream:
-            for event in parser.parse(chunk):
+
+    def __init__(self, content_type: str, max_parts: int) -> None:
+        self.parts: list[Part] = []
+        self._max_parts = max_parts
+        self._parser = PushMultipartParser(_boundary(content_type), max_segment_count=max_parts)
+        self._segment: MultipartSegment | None = None
+        self._pieces: list[bytes] = []
+
+    def feed(self, piece: bytes) -> None:
+        """Takes the next bytes of the body.
+
+        Raises:
+            RequestError: The form is malformed.
+            TooManyItemsError: It has more than `max_parts` fields.
+        """
+        try:
+            for event in self._parser.parse(piece):
                 if isinstance(event, MultipartSegment):
                     if not event.name:
                         raise RequestError("The multipart body is malformed: a field has no name.")
-                    segment, pieces = event, []
+                    self._segment, self._pieces = event, []
                 elif event is not None:
-                    pieces.append(bytes(event))
-                elif segment is not None:
-                    parts.append(Part(segment.name, b"".join(pieces), segment.filename is not None))
-    except ParserLimitReached as error:
-        if len(parts) < max_parts:
+                    self._pieces.append(bytes(event))
+                elif self._segment is not None:
+                    whole, is_file = b"".join(self._pieces), self._segment.filename is not None
+                    self.parts.append(Part(self._segment.name, whole, is_file))
+        except ParserLimitReached as error:
+            if len(self.parts) < self._max_parts:
+                raise RequestError(f"The multipart body is malformed: {error}.") from error
+            text = "The form has more parts than are accepted; send several requests."
+            raise TooManyItemsError(text) from error
+        except MultipartError as error:
             raise RequestError(f"The multipart body is malformed: {error}.") from error
-        text = "The form has more parts than are accepted; send several requests."
-        raise TooManyItemsError(text) from error
-    except MultipartError as error:
-        raise RequestError(f"The multipart body is malformed: {error}.") from error
-    try:
-        parser.close()
-    except MultipartError as error:
-        raise RequestError("The multipart body is malformed: it is cut off before its closing boundary.") from error
-    return parts
+
+    def close(self) -> None:
+        """Raises RequestError when more should have come."""
+        try:
+            self._parser.close()
+        except MultipartError as error:
+            text = "The multipart body is malformed: it is cut off before its closing boundary."
+            raise RequestError(text) from error
 
 
 def _boundary(content_type: str) -> str:

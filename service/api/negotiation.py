@@ -1,6 +1,6 @@
 """The Accept header: which of the media types that can be given is wanted most (RFC 9110, section 12.5.1)."""
 
-from collections.abc import Sequence
+import functools
 
 from service.api.errors import NotAcceptableError
 
@@ -14,7 +14,8 @@ LINES = (NDJSON, "application/jsonlines", "application/jsonl")
 """The names in use for one JSON value a line."""
 
 
-def preferred(accept: str | None, offered: Sequence[str]) -> str:
+@functools.lru_cache(64)
+def preferred(accept: str | None, offered: tuple[str, ...]) -> str:
     """Picks the offer with the highest quality; the first one among equals.
 
     Args:

@@ -37,11 +37,11 @@ class Observe:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request = Request(scope, receive)
-        given = request.headers.get(REQUEST_ID, "")
-        request.state.request_id = given if _ID.fullmatch(given) else self._new_id()
-        request.state.arrived = time.monotonic()
-        id_header = (_ID_HEADER, request.state.request_id.encode())
+        state = scope.setdefault("state", {})
+        given = next((value for name, value in scope["headers"] if name == _ID_HEADER), b"").decode("latin-1")
+        request_id = state["request_id"] = given if given and _ID.fullmatch(given) else self._new_id()
+        state["arrived"] = time.monotonic()
+        id_header = (_ID_HEADER, request_id.encode())
         status = 0
 
         async def send_with_id(message: Message) -> None:
@@ -55,20 +55,21 @@ class Observe:
             await self._app(scope, receive, send_with_id)
         except Exception as error:
             if not is_expected(error):
-                _log.exception("unexpected failure", request_id=request.state.request_id)
+                _log.exception("unexpected failure", request_id=request_id)
             if not status:
-                await problem_response(request, error)(scope, receive, send_with_id)
+                await problem_response(Request(scope, receive), error)(scope, receive, send_with_id)
         finally:
-            self._record(request, status or _CLIENT_GONE)
+            self._record(scope, status or _CLIENT_GONE)
 
     def _new_id(self) -> str:
         return f"{self._prefix}{next(self._ids):016x}"
 
-    def _record(self, request: Request, status: int) -> None:
-        seconds = time.monotonic() - request.state.arrived
-        route = getattr(request.scope.get("route"), "path", "unknown")  # the template: a path would be unbounded
+    def _record(self, scope: Scope, status: int) -> None:
+        state = scope["state"]
+        seconds = time.monotonic() - state["arrived"]
+        route = getattr(scope.get("route"), "path", "unknown")  # the template: a path would be unbounded
         self._metrics.request(route, status, seconds)
-        problem: Problem | None = getattr(request.state, "problem", None)
+        problem: Problem | None = state.get("problem")
         if problem is not None:
             self._count(problem)
         level = logging.DEBUG if route.startswith("/health") or route == "/metrics" else logging.INFO
@@ -77,12 +78,12 @@ class Observe:
         _log.log(
             level,
             "request",
-            request_id=request.state.request_id,
-            method=request.method,
+            request_id=state["request_id"],
+            method=scope["method"],
             route=route,
             status=status,
             duration_s=round(seconds, 6),
-            items=getattr(request.state, "items", 0),
+            items=state.get("items", 0),
             **({} if problem is None else {"problem": problem.kind.name}),
         )
 

@@ -1,6 +1,5 @@
 """`POST /embed`: images to vectors, all at once or line by line."""
 
-import numpy as np
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
@@ -12,7 +11,7 @@ from service.api.inputs import media_type
 from service.api.negotiation import JSON, LINES, NDJSON, NPY, preferred
 from service.api.npy import write_npy
 from service.api.options import EmbedOptions
-from service.api.outputs import answer_headers, encode_rows, identity, json_response, pack
+from service.api.outputs import Answer, encode_rows, identity, json_answer, pack
 from service.api.threads import off_loop
 from service.engine.results import Embedding
 from service.engine.results import Embeddings as Vectors
@@ -48,7 +47,7 @@ async def embed(request: Request) -> Response:
     if media_type(request) in LINES:
         return embed_stream(request)
     wanted = preferred(request.headers.get("accept"), (JSON, NPY))
-    async with receive_call(request, EmbedOptions, ("images",)) as call:
+    with await receive_call(request, EmbedOptions, ("images",)) as call:
         if wanted == NPY:
             _check_npy(call.options)
         outcomes = await call.run_all("embed", call.options.on_error)
@@ -69,19 +68,21 @@ def _json(call: Call[EmbedOptions], outcomes: Outcomes[Embedding]) -> Response:
     found = Vectors.stack([result for result in outcomes.results if result is not None], spec.dim)
     packed = pack(found.mean, options.dtype, normalize=options.normalize, spec=spec)
     rows = iter(encode_rows(packed.rows, options.encoding))
-    content = identity(call.engine) | {"dim": spec.dim}
-    content |= {} if packed.scale is None else {"scale": packed.scale}
+    content = identity(call.engine)
+    content["dim"] = spec.dim
+    if packed.scale is not None:
+        content["scale"] = packed.scale
     content["embeddings"] = [None if result is None else next(rows) for result in outcomes.results]
     if options.variance:
         rows = iter(encode_rows(found.variance, options.encoding))
         content["variances"] = [None if result is None else next(rows) for result in outcomes.results]
-    return json_response(content | {"errors": outcomes.errors}, answer_headers(call.engine, outcomes.timings))
+    content["errors"] = outcomes.errors
+    return json_answer(content, call.engine, outcomes.timings)
 
 
 def _npy(call: Call[EmbedOptions], outcomes: Outcomes[Embedding]) -> Response:
     options, spec = call.options, call.engine.manifest.embedding
     found = Vectors.stack([result for result in outcomes.results if result is not None], spec.dim)
     packed = pack(found.mean, options.dtype, normalize=options.normalize, spec=spec)
-    headers = answer_headers(call.engine, outcomes.timings)
-    headers |= {} if packed.scale is None else {"X-Embedding-Scale": repr(packed.scale)}
-    return Response(write_npy(np.ascontiguousarray(packed.rows)), 200, headers, NPY)
+    headers = {} if packed.scale is None else {"X-Embedding-Scale": repr(packed.scale)}
+    return Answer(write_npy(packed.rows), NPY, call.engine, outcomes.timings, headers)

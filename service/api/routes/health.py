@@ -22,7 +22,7 @@ async def live(request: Request) -> Response:
     repository: Repository = request.app.state.repository
     if repository.state == "failed":
         raise NotReadyError("The models could not be loaded, or an inference thread has died; restart the service.")
-    return json_response({"state": repository.state}, {})
+    return json_response({"state": repository.state})
 
 
 @router.head("/health/ready", include_in_schema=False)
@@ -32,7 +32,7 @@ async def ready(request: Request) -> Response:
     repository: Repository = request.app.state.repository
     if repository.state != "ready":
         raise NotReadyError(f"The service is not ready: {repository.state}.")
-    return json_response({"state": repository.state}, {})
+    return json_response({"state": repository.state})
 
 
 @router.get(

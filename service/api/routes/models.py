@@ -27,14 +27,14 @@ async def list_models(request: Request) -> Response:
         "default": None if default is None else default.manifest.reference,
         "models": [_card(engine) for engine in repository.engines],
     }
-    return json_response(content, {})
+    return json_response(content)
 
 
 @router.get("/models/{name}", response_model=ModelCard, responses=problems(404), openapi_extra={"parameters": [_NAME]})
 async def show_model(request: Request) -> Response:
     """One model, by `name` (its newest version) or `name@version`."""
     repository: Repository = request.app.state.repository
-    return json_response(_card(repository.get(request.path_params["name"])), {})
+    return json_response(_card(repository.get(request.path_params["name"])))
 
 
 def _card(engine: Engine) -> dict[str, Any]:

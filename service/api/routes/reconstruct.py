@@ -11,7 +11,7 @@ from service.api.errors import NotAcceptableError
 from service.api.exchange import Call, Outcomes, receive_call
 from service.api.negotiation import JSON, PNG, preferred
 from service.api.options import ReconstructOptions
-from service.api.outputs import answer_headers, identity, json_response
+from service.api.outputs import Answer, identity, json_answer
 from service.api.threads import off_loop
 from service.engine.images import encode_png
 from service.engine.results import Reconstruction
@@ -33,7 +33,7 @@ async def reconstruct(request: Request) -> Response:
     """Each image decoded from its embedding, how far it is from the image, and how typical that is."""
     accept = request.headers.get("accept")
     media_type = preferred(accept, (JSON, PNG))
-    async with receive_call(request, ReconstructOptions, ("images",)) as call:
+    with await receive_call(request, ReconstructOptions, ("images",)) as call:
         count = len(call.lists["images"])
         if media_type == PNG and count != 1:
             media_type = _without_png(accept, count)
@@ -55,7 +55,7 @@ def _without_png(accept: str | None, count: int) -> str:
 def _json(call: Call[ReconstructOptions], outcomes: Outcomes[Reconstruction]) -> Response:
     reconstructions = [None if result is None else _entry(result) for result in outcomes.results]
     content = identity(call.engine) | {"reconstructions": reconstructions, "errors": outcomes.errors}
-    return json_response(content, answer_headers(call.engine, outcomes.timings))
+    return json_answer(content, call.engine, outcomes.timings)
 
 
 def _entry(result: Reconstruction) -> dict[str, Any]:
@@ -66,6 +66,5 @@ def _entry(result: Reconstruction) -> dict[str, Any]:
 def _png(call: Call[ReconstructOptions], outcomes: Outcomes[Reconstruction]) -> Response:
     (result,) = outcomes.results
     assert result is not None  # noqa: S101 - a PNG is never asked for with on_error skip
-    headers = answer_headers(call.engine, outcomes.timings)
-    headers |= {"X-Squared-Error": repr(result.squared_error), "X-Typicality": repr(result.typicality)}
-    return Response(encode_png(result.pixels), 200, headers, PNG)
+    headers = {"X-Squared-Error": repr(result.squared_error), "X-Typicality": repr(result.typicality)}
+    return Answer(encode_png(result.pixels), PNG, call.engine, outcomes.timings, headers)

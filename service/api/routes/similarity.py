@@ -13,7 +13,7 @@ from service.api.exchange import Call, receive_call
 from service.api.json_items import GivenEmbedding, Item
 from service.api.negotiation import JSON, preferred
 from service.api.options import SimilarityOptions
-from service.api.outputs import answer_headers, identity, json_response
+from service.api.outputs import identity, json_answer
 from service.api.threads import off_loop
 from service.engine.results import Embedding, Embeddings
 from service.engine.similarity import available_metrics
@@ -44,7 +44,7 @@ _SIDE = {"type": "array", "items": {"anyOf": [{"type": "string", "description": 
 async def similarity(request: Request) -> Response:
     """Each left item against each right one, or pair by pair; without `right`, the left ones among themselves."""
     preferred(request.headers.get("accept"), (JSON,))
-    async with receive_call(request, SimilarityOptions, ("left", "right")) as call:
+    with await receive_call(request, SimilarityOptions, ("left", "right")) as call:
         metrics = call.options.metrics or available_metrics(call.engine.manifest.embedding)
         if not _DISTANCES.issuperset(metrics):
             _check_variances(call.lists)
@@ -95,4 +95,4 @@ def _answer(
     options = call.options
     result = call.engine.similarity(left, right, metrics, pairs=options.pairs, prior=options.prior)
     arrays = {metric: np.ascontiguousarray(values) for metric, values in result.items()}
-    return json_response(identity(call.engine) | {"similarity": arrays}, answer_headers(call.engine, timings))
+    return json_answer(identity(call.engine) | {"similarity": arrays}, call.engine, timings)

@@ -223,7 +223,10 @@ def test_damage_in_the_middle_ends_the_stream_after_what_was_whole(
         assert last["error"]["type"] == "urn:simvae:problem:malformed-request"
 
 
-def test_the_log_and_the_metrics_count_lines(start: Callable[..., Any], images: list[bytes]) -> None:
+def test_the_log_and_the_metrics_count_lines(
+    start: Callable[..., Any], images: list[bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     running = start()
     with structlog.testing.capture_logs() as lines:
         running.client.post("/embed", content=b"".join(map(line_of, images)) + b"bad\n", headers=NDJSON)

@@ -1,12 +1,9 @@
 """A form is read alike however its bytes are cut, and held to its limits."""
 
-import asyncio
-from collections.abc import AsyncGenerator
-
 import pytest
 
 from service.api.errors import RequestError, TooManyItemsError
-from service.api.multipart_form import Part, read_parts
+from service.api.multipart_form import Part, PartsReader
 
 TYPE = 'multipart/form-data; boundary="a b"'
 BODY = (
@@ -25,11 +22,11 @@ PARTS = [
 
 
 def read(body: bytes, size: int, content_type: str = TYPE, max_parts: int = 10) -> list[Part]:
-    async def stream() -> AsyncGenerator[bytes]:
-        for start in range(0, len(body), size):
-            yield body[start : start + size]
-
-    return asyncio.run(read_parts(content_type, stream(), max_parts))
+    reader = PartsReader(content_type, max_parts)
+    for start in range(0, len(body), size):
+        reader.feed(body[start : start + size])
+    reader.close()
+    return reader.parts
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 64, 10_000])
