@@ -1,12 +1,12 @@
 """docs/results.md from the numbers of `claims.py`: tables, differences with their standard errors, and verdicts."""
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Figure", "claims", "difference", "style_score", "summarise", "write_table"]
+from figures import Figure, ahead, difference, summarise
+
+__all__ = ["claims", "style_score", "write_table"]
 
 Run = dict[str, Any]
 Measure = Callable[[Run], float]
@@ -16,37 +16,6 @@ DISCRIMINATIVE = ("simclr", "vicreg")
 NAMES = {
     "simvae": "SimVAE", "vae": "VAE", "beta-vae": "β-VAE", "cr-vae": "CR-VAE", "simclr": "SimCLR", "vicreg": "VICReg",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A mean over seeds and its standard error, NaN for one seed."""
-
-    mean: float
-    error: float
-
-    def __str__(self) -> str:
-        spread = "" if math.isnan(self.error) else f" ± {100 * self.error:.2f}"
-        return f"{100 * self.mean:.2f}{spread}"
-
-
-def summarise(values: Sequence[float]) -> Figure:
-    """Mean and standard error of the mean of independent values."""
-    mean = sum(values) / len(values)
-    if len(values) < 2:
-        return Figure(mean, math.nan)
-    variance = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
-    return Figure(mean, math.sqrt(variance / len(values)))
-
-
-def difference(one: Figure, other: Figure) -> Figure:
-    """One minus the other, of independent runs."""
-    return Figure(one.mean - other.mean, math.hypot(one.error, other.error))
-
-
-def ahead(found: Figure) -> bool:
-    """Whether a difference is above zero by more than two of its standard errors; one seed shows nothing."""
-    return found.mean > 2 * found.error
 
 
 def style_score(run: Run) -> float:
@@ -126,7 +95,9 @@ def section(data: str, found: dict[str, Any]) -> str:
             _table(groups, style),
             "### SimVAE minus the others\n",
             "In points, ± the standard error of the difference; **bold** is ahead by more than two of them.\n",
-            _differences(groups),
+            _differences(groups, (*GENERATIVE, *DISCRIMINATIVE), COMPARED),
+            "The style of each factor, beside the discriminative ones:\n",
+            _differences(groups, DISCRIMINATIVE, {name: _factor(name) for name in factors}),
             "### What was tried\n",
             _tuning(found["tuning"]),
         )
@@ -208,15 +179,15 @@ def _baselines(runs: Sequence[Run]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _differences(groups: dict[str, list[Run]]) -> str:
+def _differences(groups: dict[str, list[Run]], others: Sequence[str], measures: dict[str, Measure]) -> str:
     rows = []
-    for name in (*GENERATIVE, *DISCRIMINATIVE):
+    for name in others:
         gaps = [
             difference(_figure(groups["simvae"], measure), _figure(groups[name], measure))
-            for measure in COMPARED.values()
+            for measure in measures.values()
         ]
         rows.append([NAMES[name], *(f"**{gap}**" if ahead(gap) else str(gap) for gap in gaps)])
-    return _markdown(["", *COMPARED], rows)
+    return _markdown(["", *(name.removeprefix("factor:") for name in measures)], rows)
 
 
 def _tuning(tuning: dict[str, Any]) -> str:

@@ -16,6 +16,8 @@ _CURVATURE = 0.1
 """About what p (1 − p) is on average, the curvature of the loss along a dimension of variance 1."""
 _MOST_AXES = 2_048
 """Beyond so many, principal axes take longer than they save."""
+_LEAST_DEVIATION = 1e-6
+"""Below it a dimension counts as one that does not vary."""
 _LEAST_VALUE = 1e-10
 """Of the largest eigenvalue: what is smaller is rounding, and its axis stays shorter than 1 instead of exploding."""
 
@@ -35,12 +37,16 @@ class LinearMap:
 def standardise(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
     """Both sets, moved and scaled so that every dimension has mean 0 and variance 1 over the training items.
 
+    A dimension that does not vary there is 0 in both. Scaled like the others, a unit that is dead on all training items
+    and stirs on a single test item would be thousands of deviations there, and one item would decide the score.
+
     Args:
         train: Shape [N, F].
         test: Shape [M, F].
     """
-    mean, deviation = train.mean(0), train.std(0, correction=0).clamp(min=1e-6)
-    return (train - mean).div_(deviation), (test - mean).div_(deviation)
+    mean, deviation = train.mean(0), train.std(0, correction=0)
+    scale = torch.where(deviation > _LEAST_DEVIATION, 1 / deviation, 0.0)
+    return (train - mean).mul_(scale), (test - mean).mul_(scale)
 
 
 def rotate(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,15 +12,16 @@ from training.evaluation.style import StyleScore
 __all__ = ["PROTOCOL", "Evaluation", "Health", "Likelihood", "Representation"]
 
 PROTOCOL = {
-    "name": "simvae-evaluation-2",
+    "name": "simvae-evaluation-3",
     "text": (
         "Posterior means (embeddings) and the encoder's last hidden layer (features), of clean images, in "
         "float32, with averaged weights, after the last step. Probes are fitted on training images and scored "
         "once on the test images; what they leave open is chosen on a random tenth of the training images, "
-        "stratified by class, and then fitted on all of them. Linear: logistic regression on standardised "
-        "features, L-BFGS, weight decay of 1e-2 to 1e-5. MLP: 256 hidden units, ReLU, AdamW, 800 steps of 512 but "
-        "at most 100 epochs, weight decay of 1, 0.1 or 0.01 (compared after a third of the steps). kNN: k = 20, "
-        "majority vote. GMM: as many full-covariance Gaussians as classes, fitted on at most 15,000 unlabelled "
+        "stratified by class, and then fitted on all of them; dimensions that do not vary there are left out. "
+        "Linear: logistic regression on standardised features, L-BFGS, weight decay of 1e-2 to 1e-5. "
+        "MLP: 256 hidden units, ReLU, AdamW, 800 steps of 512 but at most 100 epochs, weight decay of 1, 0.1 or 0.01 "
+        "(compared after a third of the steps). kNN: k = 20, majority vote. GMM: as many full-covariance Gaussians as "
+        "classes, fitted on at most 15,000 unlabelled "
         "training embeddings of at most 32 dimensions (principal components beyond), 3 starts; clusters named one "
         "to one. Style: ridge and logistic regression, and one MLP for all targets, on at most 8,000 training and "
         "5,000 test images; of one view per image, how it was cropped, mirrored and recoloured; of clean images, "

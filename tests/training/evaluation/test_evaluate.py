@@ -77,7 +77,7 @@ def test_the_json_is_the_contract(result: Evaluation, run: RunDirectory) -> None
         "protocol", "objective", "seed", "step", "train_images", "validation_images", "test_images",
         "representations", "likelihood", "health", "similarity",
     }  # fmt: skip
-    assert content["protocol"]["name"] == "simvae-evaluation-2"
+    assert content["protocol"]["name"] == "simvae-evaluation-3"
     assert "k = 20" in content["protocol"]["text"]
     latents = content["representations"][0]
     assert set(latents) == {

@@ -99,6 +99,18 @@ def test_a_dimension_that_never_varies_harms_nothing() -> None:
     assert linear_accuracy(dead[0], labels, dead[1], test_labels) == pytest.approx(before, abs=0.01)
 
 
+def test_a_unit_that_stirs_on_one_test_item_only_does_not_decide_the_score() -> None:
+    random = np.random.default_rng(0)
+    features = np.concatenate([random.normal(size=(900, 3)), np.zeros((900, 1))], 1).astype(np.float32)
+    features[800, 3] = 0.05  # dead on every training item
+    values = features[:, 0] * features[:, 1]
+    target, split = Target("product", values[:700], values[700:]), split_training(np.zeros(700, np.int64), 0)
+    train, test = torch.from_numpy(features[:700]), torch.from_numpy(features[700:])
+    without = mlp_probe(train[:, :3], test[:, :3], [target], split, 0).scores["product"]
+    assert without > 0.7
+    assert mlp_probe(train, test, [target], split, 0).scores["product"] == pytest.approx(without, abs=0.1)
+
+
 def test_noise_is_classified_by_chance_and_its_numbers_have_no_r_squared() -> None:
     random = np.random.default_rng(1)
     noise = random.normal(size=(4_000, 4)).astype(np.float32)

@@ -72,7 +72,7 @@ def evaluation_of() -> Callable[..., dict[str, Any]]:
         only_generative = {"kl_per_dimension": kl, "rho": [0.87], "virial_ratio": 1.1, "sigma_x": 0.1}
         health |= only_generative if generative else dict.fromkeys(only_generative)
         return {
-            "protocol": {"name": "simvae-evaluation-2", "text": "Means of clean images."},
+            "protocol": {"name": "simvae-evaluation-3", "text": "Means of clean images."},
             "objective": name,
             "seed": seed,
             "step": 8,

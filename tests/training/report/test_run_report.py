@@ -74,7 +74,7 @@ def test_the_page_says_how_the_run_was_made_and_measured(
     assert record.command in words
     assert record.code_version in words
     assert "256 views in 2 epochs" in words
-    assert "simvae-evaluation-2" in words
+    assert "simvae-evaluation-3" in words
     assert "Means of clean images." in words
 
 
