@@ -53,7 +53,8 @@ class Answer(NamedTuple):
 
 
 def http_request(path: str, headers: Mapping[str, str], body: bytes, method: str = "POST") -> bytes:
-    """Head and body; `Content-Length` is that of the body unless a header says otherwise."""
-    fields = {"Host": "127.0.0.1", "Content-Length": str(len(body)), **headers}
+    """Head and body; `Content-Length` is that of the body, unless a header says otherwise or the body is chunked."""
+    length = {} if "Transfer-Encoding" in headers else {"Content-Length": str(len(body))}
+    fields = {"Host": "127.0.0.1", **length, **headers}
     lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     return f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode("ascii") + body
