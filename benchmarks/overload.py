@@ -22,7 +22,7 @@ from pathlib import Path
 from serving.forms import Form
 from serving.load import prepare_load
 from serving.metrics import metric
-from serving.open_loop import Arrival, closed, drive, poisson
+from serving.open_loop import AT_ONCE, MOST_CONNECTIONS, Arrival, closed, drive, poisson
 from serving.overloaded import Beside, Findings, HangUp, Step, missed, report
 from serving.process import memory_bytes
 from serving.recording import record
@@ -34,7 +34,6 @@ from serving.workload import WORKLOADS, Workload, prepare
 ROOT = Path(__file__).resolve().parents[1]
 SHARES = (0.5, 1.0, 2.0, 5.0)
 INTERACTIVE_SHARE, BULK_SHARE, BULK_IMAGES = 0.25, 5.0, 32
-CONNECTIONS = 4096
 _CLOSED_CONNECTIONS = 64
 _CLIENTS, _LEAVE_S, _SETTLE_S = 64, 0.05, 30.0
 
@@ -75,11 +74,11 @@ def measure(workload: Workload, server: Server, images: int, deadline_s: float, 
     requests = written(workload, server, "step", images, headers={"X-Request-Timeout": f"{deadline_s:g}"})
     peak_per_s = peak(server, requests, seconds)
     rate_per_s = peak_per_s / images
-    record(server.port, poisson(requests, 2 * rate_per_s, seconds), CONNECTIONS, seconds)
+    record(server.port, poisson(requests, 2 * rate_per_s, seconds), MOST_CONNECTIONS, seconds)
     memory_mib = _memory_mib(server)
     steps = []
     for share in SHARES:
-        found = record(server.port, poisson(requests, share * rate_per_s, seconds), CONNECTIONS, seconds)
+        found = record(server.port, poisson(requests, share * rate_per_s, seconds), MOST_CONNECTIONS, seconds)
         steps.append(Step(share, found.of("step"), found.client_cpu, _memory_mib(server)))
     beside = measure_beside(workload, server, seconds)
     hang_up = measure_hang_up(workload, server, min(seconds, 2.0))
@@ -96,10 +95,10 @@ def measure_beside(workload: Workload, server: Server, seconds: float) -> Beside
     def arrivals() -> Sequence[Arrival]:
         return list(poisson(interactive, rate_per_s, seconds, seed=1))
 
-    alone = record(server.port, arrivals(), CONNECTIONS, seconds)
+    alone = record(server.port, arrivals(), MOST_CONNECTIONS, seconds)
     flood = poisson(bulk, BULK_SHARE * bulk_peak_per_s / BULK_IMAGES, seconds, seed=2)
     both = heapq.merge(arrivals(), flood, key=lambda arrival: arrival.due_s)
-    together = record(server.port, both, CONNECTIONS, seconds)
+    together = record(server.port, both, MOST_CONNECTIONS, seconds)
     return Beside(alone.of("interactive"), together.of("interactive"), together.of("bulk"), bulk_peak_per_s)
 
 
@@ -116,7 +115,7 @@ def measure_hang_up(workload: Workload, server: Server, seconds: float) -> HangU
 
     before_ms, dropped_before = median_ms(), dropped()
     answers: list[Answer] = []
-    crowd = (Arrival(None, request) for request in itertools.islice(itertools.cycle(many), _CLIENTS))
+    crowd = (Arrival(AT_ONCE, request) for request in itertools.islice(itertools.cycle(many), _CLIENTS))
     drive(server.port, crowd, _CLIENTS, answers.append)
     start_s = time.monotonic()
     while metric(server.port, "simvae_queue_items") and time.monotonic() - start_s < _SETTLE_S:

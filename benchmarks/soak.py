@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serving.mixture import mixture
-from serving.open_loop import Arrival, drive
+from serving.open_loop import AT_ONCE, Arrival, drive
 from serving.process import Footprint, footprint
 from serving.request import Answer, Request
 from serving.started import Server, started
@@ -95,7 +95,8 @@ def measure(workload: Workload, server: Server, requests: int, connections: int)
         requests: In all.
         connections: At a time.
     """
-    endless, tally, laps = itertools.cycle(mixture(workload)), Tally(), []
+    endless, tally = itertools.cycle(mixture(workload)), Tally()
+    laps: list[Lap] = []
     for number in range(LAPS):
         until = requests * (number + 1) // LAPS
         count = until - (laps[-1].requests if laps else 0)
@@ -177,7 +178,7 @@ def _send(port: int, requests: Iterable[Request], connections: int, tally: Tally
     def count(answer: Answer) -> None:
         tally[answer.request.kind, answer.status, answer.status in answer.request.expected] += 1
 
-    drive(port, (Arrival(None, request) for request in requests), connections, count)
+    drive(port, (Arrival(AT_ONCE, request) for request in requests), connections, count)
 
 
 if __name__ == "__main__":

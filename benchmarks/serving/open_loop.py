@@ -17,15 +17,19 @@ import numpy as np
 from serving.connection import Connection
 from serving.request import BROKEN, GAVE_UP, Answer, Request
 
-__all__ = ["Arrival", "closed", "drive", "poisson"]
+__all__ = ["AT_ONCE", "MOST_CONNECTIONS", "Arrival", "closed", "drive", "poisson"]
 
+AT_ONCE = -math.inf
+"""When a request is due that waits only for a connection; its latency counts from when it is sent."""
+MOST_CONNECTIONS = 2048
+"""As many as uvicorn lets wait to be accepted; beyond that the kernel answers for the server, with resets."""
 _LOOK_S = 0.02
 
 
 class Arrival(NamedTuple):
-    """A request and when it is due, in seconds from the start; at once if that is `None`."""
+    """A request and when it is due, in seconds from the start or `AT_ONCE`."""
 
-    due_s: float | None
+    due_s: float
     request: Request
 
 
@@ -49,7 +53,7 @@ def closed(requests: Sequence[Request], seconds: float) -> Iterator[Arrival]:
     """The closed loop: each connection sends as soon as it has its answer, for some seconds."""
     end_s, number = time.monotonic() + seconds, 0
     while time.monotonic() < end_s:
-        yield Arrival(None, requests[number % len(requests)])
+        yield Arrival(AT_ONCE, requests[number % len(requests)])
         number += 1
 
 
@@ -58,7 +62,7 @@ def drive(port: int, arrivals: Iterable[Arrival], connections: int, record: Call
 
     Args:
         port: Of the server, on this machine.
-        arrivals: In the order in which they are due; those due at once wait only for a connection.
+        arrivals: In the order in which they are due.
         connections: The most at a time; kept alive, and opened as they are needed. When all are busy a request waits,
             and its latency counts on.
         record: Is given every answer, once for every arrival; moments count from the start.
@@ -78,7 +82,7 @@ class _Driver:
         self._epoll = select.epoll()
         self._open: dict[int, Connection] = {}
         self._idle: list[Connection] = []
-        self._again: deque[Connection] = deque()
+        self._again: deque[Arrival] = deque()
         self._next: Arrival | None = None
         self._look_s = 0.0
         self._start_s = time.monotonic()
@@ -101,27 +105,26 @@ class _Driver:
         return time.monotonic() - self._start_s
 
     def _send_due(self, arrivals: Iterator[Arrival]) -> None:
-        while (self._again or self._due_in_s() <= 0) and (connection := self._free()):
-            if self._again:
-                stale = self._again.popleft()
-                self._begin(connection, stale.request, stale.due_s)
-                continue
-            now_s = self._now_s()
-            self._begin(connection, self._next.request, now_s if self._next.due_s is None else self._next.due_s)
-            self._next = next(arrivals, None)
+        while self._can_send and (arrival := self._pop_due(arrivals)):
+            self._send(arrival)
 
-    def _due_in_s(self) -> float:
-        if self._next is None:
-            return math.inf
-        return 0.0 if self._next.due_s is None else self._next.due_s - self._now_s()
+    @property
+    def _can_send(self) -> bool:
+        return bool(self._idle) or len(self._open) < self._most
 
-    def _free(self) -> Connection | None:
-        if self._idle:
-            return self._idle.pop()
-        return Connection(self._port) if len(self._open) < self._most else None
+    def _pop_due(self, arrivals: Iterator[Arrival]) -> Arrival | None:
+        if self._again:
+            return self._again.popleft()
+        due = self._next
+        if due is None or due.due_s > self._now_s():
+            return None
+        self._next = next(arrivals, None)
+        return due
 
-    def _begin(self, connection: Connection, request: Request, due_s: float) -> None:
-        connection.begin(request, due_s, self._now_s())
+    def _send(self, arrival: Arrival) -> None:
+        connection = self._idle.pop() if self._idle else Connection(self._port)
+        now_s = self._now_s()
+        connection.begin(arrival.request, now_s if arrival.due_s == AT_ONCE else arrival.due_s, now_s)
         if connection.fileno() not in self._open:
             self._open[connection.fileno()] = connection
             self._epoll.register(connection, select.EPOLLIN)
@@ -130,8 +133,8 @@ class _Driver:
 
     def _wait(self) -> None:
         """Until something arrives or is due; `select` takes microseconds, where `epoll` would round to milliseconds."""
-        pause_s = max(self._due_in_s(), 0.0) if self._can_send else _LOOK_S
-        select.select([self._epoll], [], [], min(pause_s, _LOOK_S))
+        pause_s = self._next.due_s - self._now_s() if self._next and self._can_send else _LOOK_S
+        select.select([self._epoll], [], [], min(max(pause_s, 0.0), _LOOK_S))
         for descriptor, events in self._epoll.poll(0):
             connection = self._open[descriptor]
             if events & select.EPOLLOUT:
@@ -142,29 +145,25 @@ class _Driver:
                 connection.read()
                 self._settle(descriptor, connection)
 
-    @property
-    def _can_send(self) -> bool:
-        return bool(self._idle) or len(self._open) < self._most
-
     def _settle(self, descriptor: int, connection: Connection) -> None:
         """After something was read: an answer, an end, or neither yet."""
-        idle = connection.request is None
+        request = connection.request
         if connection.closed:
             del self._open[descriptor]  # epoll forgets a socket that is closed
-            if idle:
+            if request is None:
                 self._idle.remove(connection)
             elif connection.stale:
-                self._again.append(connection)
+                self._again.append(Arrival(connection.due_s, request))
             else:
-                self._finish(connection, connection.status if connection.answered else BROKEN)
-        elif connection.answered and not idle:
-            self._finish(connection, connection.status)
+                self._finish(connection, request, connection.status if connection.answered else BROKEN)
+        elif connection.answered and request is not None:
+            self._finish(connection, request, connection.status)
             self._idle.append(connection)
 
-    def _finish(self, connection: Connection, status: int) -> None:
-        moments = (connection.due_s, connection.sent_s, self._now_s())
-        self._record(Answer(connection.request, status, *moments, connection.retry_after_s))
+    def _finish(self, connection: Connection, request: Request, status: int) -> None:
         connection.request = None
+        moments = (connection.due_s, connection.sent_s, self._now_s())
+        self._record(Answer(request, status, *moments, connection.retry_after_s))
 
     def _give_up(self) -> None:
         """Hangs up where a client's patience has ended."""
@@ -173,7 +172,8 @@ class _Driver:
             return
         self._look_s = now_s + _LOOK_S
         for descriptor, connection in list(self._open.items()):
-            if connection.request is not None and now_s >= connection.patient_until_s:
+            request = connection.request
+            if request is not None and now_s >= connection.patient_until_s:
                 connection.close()
                 del self._open[descriptor]
-                self._finish(connection, GAVE_UP)
+                self._finish(connection, request, GAVE_UP)

@@ -1,5 +1,6 @@
 """What an overloaded service did: the findings, the targets they are held to, and their tables."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -181,17 +182,20 @@ def _beside_table(found: Findings) -> str:
 def _step_row(step: Step, peak_per_s: float) -> str:
     found = step.stretch
     told = "–".join(f"{value:g}" for value in dict.fromkeys(found.retry_after_s or ())) or "–"
-    refusal = f"{found.refused_p99_ms:.1f}" if found.refused else "–"
     return (
         f"| {step.share:g} × | {found.offered_per_s:,.0f} | {found.images_per_s:,.0f} "
-        f"| {found.images_per_s / peak_per_s:.0%} | {found.p50_ms:.1f} | {found.p99_ms:.1f} | {found.refused:.0%} "
-        f"| {refusal} | {told} | {found.bad} | {found.late_p99_ms:.1f} | {step.client_cpu:.0%} "
+        f"| {found.images_per_s / peak_per_s:.0%} | {_ms(found.p50_ms)} | {_ms(found.p99_ms)} | {found.refused:.0%} "
+        f"| {_ms(found.refused_p99_ms)} | {told} | {found.bad} | {_ms(found.late_p99_ms)} | {step.client_cpu:.0%} "
         f"| {step.memory_mib:.0f} |"
     )
 
 
 def _beside_row(name: str, found: Stretch) -> str:
     return (
-        f"| {name} | {found.offered_per_s:,.0f} | {found.images_per_s:,.0f} | {found.p50_ms:.1f} | {found.p99_ms:.1f} "
-        f"| {found.p999_ms:.1f} | {found.refused:.0%} | {found.bad} |"
+        f"| {name} | {found.offered_per_s:,.0f} | {found.images_per_s:,.0f} | {_ms(found.p50_ms)} "
+        f"| {_ms(found.p99_ms)} | {_ms(found.p999_ms)} | {found.refused:.0%} | {found.bad} |"
     )
+
+
+def _ms(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.1f}"

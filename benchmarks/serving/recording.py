@@ -68,21 +68,24 @@ class Recording:
         mine = [answer for answer in self.answers if answer.request.kind == kind]
         due = [answer for answer in mine if begin_s <= answer.due_s]
         done = [answer for answer in mine if answer.status == OK and begin_s <= answer.done_s <= self.seconds]
-        p50, p99, p999 = _latency_ms([answer for answer in due if answer.status == OK], 50, 99, 99.9)
+        p50_ms, p99_ms, p999_ms = _latency_ms([answer for answer in due if answer.status == OK], 50, 99, 99.9)
         refusals = [answer for answer in due if answer.status == BUSY]
         told = [answer.retry_after_s for answer in refusals if answer.retry_after_s is not None]
+        odd = sum(answer.status not in (OK, BUSY) for answer in mine)
         lates = [answer.sent_s - answer.due_s for answer in due]
         return Stretch(
-            sum(answer.request.images for answer in due) / counted_s,
-            sum(answer.request.images for answer in done) / counted_s,
-            p50, p99, p999,
-            len(refusals) / max(len(due), 1),
-            _latency_ms(refusals, 99)[0],
-            (min(told), max(told)) if told else None,
-            sum(answer.status not in (OK, BUSY) for answer in mine) + len(refusals) - len(told),
-            dict(Counter(answer.status for answer in mine)),
-            1e3 * float(np.percentile(lates, 99)) if lates else np.nan,
-        )  # fmt: skip
+            offered_per_s=sum(answer.request.images for answer in due) / counted_s,
+            images_per_s=sum(answer.request.images for answer in done) / counted_s,
+            p50_ms=p50_ms,
+            p99_ms=p99_ms,
+            p999_ms=p999_ms,
+            refused=len(refusals) / max(len(due), 1),
+            refused_p99_ms=_latency_ms(refusals, 99)[0],
+            retry_after_s=(min(told), max(told)) if told else None,
+            bad=odd + len(refusals) - len(told),
+            statuses=dict(Counter(answer.status for answer in mine)),
+            late_p99_ms=1e3 * float(np.percentile(lates, 99)) if lates else np.nan,
+        )
 
 
 def record(port: int, arrivals: Iterable[Arrival], connections: int, seconds: float) -> Recording:

@@ -4,14 +4,13 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from serving.open_loop import poisson
+from serving.open_loop import MOST_CONNECTIONS, poisson
 from serving.recording import BUSY, record
 from serving.request import Request
 
 __all__ = ["SHARES", "Point", "sweep", "sweep_tables"]
 
 SHARES = (0.25, 0.5, 0.75, 0.9)
-_CONNECTIONS = 2048
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def sweep(
     kind, images = requests[0].kind, requests[0].images
     for share in SHARES:
         arrivals = poisson(requests, share * peak_per_s / images, seconds, seed=place[1])
-        found = record(port, arrivals, _CONNECTIONS, seconds).of(kind)
+        found = record(port, arrivals, MOST_CONNECTIONS, seconds).of(kind)
         bad = found.bad + found.statuses.get(BUSY, 0)
         yield Point(
             *place, share, found.offered_per_s, found.images_per_s, found.p50_ms, found.p99_ms, found.p999_ms,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import soak
 from serving.mixture import LARGEST, mixture
-from serving.open_loop import Arrival, drive
+from serving.open_loop import AT_ONCE, Arrival, drive
 from serving.process import Footprint
 from serving.request import GAVE_UP, Answer
 from serving.started import started
@@ -50,7 +50,7 @@ def test_every_request_of_the_mixture_is_answered_as_it_says(folder: Path) -> No
     requests = mixture(workload)
     answers: list[Answer] = []
     with started(service(1), workload, folder, soak.SETTINGS) as server:
-        drive(server.port, [Arrival(None, request) for request in requests], 4, answers.append)
+        drive(server.port, [Arrival(AT_ONCE, request) for request in requests], 4, answers.append)
     assert len(answers) == len(requests)
     assert {(one.request.kind, one.status) for one in answers if one.status not in one.request.expected} == set()
     expected = {status for request in requests for status in request.expected}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from serving.open_loop import Arrival, closed, drive, poisson
+from serving.open_loop import AT_ONCE, Arrival, closed, drive, poisson
 from serving.request import BROKEN, GAVE_UP, Answer, Request, http_request
 
 
@@ -61,37 +61,37 @@ def test_never_more_connections_than_allowed(peer) -> None:
 
 def test_a_body_larger_than_the_socket_takes_at_once_arrives_whole(peer) -> None:
     body = bytes(20_000_000)
-    (answer,) = driven(peer.port, [Arrival(None, request("/ok", body))])
+    (answer,) = driven(peer.port, [Arrival(AT_ONCE, request("/ok", body))])
     assert answer.status == 200
     assert peer.body_bytes == len(body)
 
 
 def test_an_answer_before_the_body_was_sent_counts(peer) -> None:
-    arrivals = [Arrival(None, request("/early", bytes(20_000_000))), Arrival(0.1, request("/ok"))]
+    arrivals = [Arrival(AT_ONCE, request("/early", bytes(20_000_000))), Arrival(0.1, request("/ok"))]
     assert [answer.status for answer in driven(peer.port, arrivals, 1)] == [413, 200]
 
 
 @pytest.mark.parametrize("path", ["/broken", "/mute"])
 def test_an_answer_that_ends_too_early_is_broken_and_the_next_has_a_new_connection(peer, path: str) -> None:
-    answers = driven(peer.port, [Arrival(None, request(path)), Arrival(None, request("/ok"))], 1)
+    answers = driven(peer.port, [Arrival(AT_ONCE, request(path)), Arrival(AT_ONCE, request("/ok"))], 1)
     assert [answer.status for answer in answers] == [BROKEN, 200]
 
 
 def test_nobody_who_listens_is_broken() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    assert [answer.status for answer in driven(port, [Arrival(None, request("/ok"))] * 3)] == [BROKEN] * 3
+    assert [answer.status for answer in driven(port, [Arrival(AT_ONCE, request("/ok"))] * 3)] == [BROKEN] * 3
 
 
 def test_a_kept_alive_connection_that_the_server_had_closed_is_no_failure(peer) -> None:
     """The server may close an idle connection just as it is used again; whoever asks then asks once more."""
-    answers = driven(peer.port, [Arrival(None, request("/only_once")) for _ in range(6)], 1)
+    answers = driven(peer.port, [Arrival(AT_ONCE, request("/only_once")) for _ in range(6)], 1)
     assert [answer.status for answer in answers] == [200] * 6
     assert peer.seen["/only_once"] == 11  # all but the first were sent twice
 
 
 def test_a_client_whose_patience_ends_hangs_up(peer) -> None:
-    (answer,) = driven(peer.port, [Arrival(None, request("/silent", patience_s=0.05))])
+    (answer,) = driven(peer.port, [Arrival(AT_ONCE, request("/silent", patience_s=0.05))])
     assert answer.status == GAVE_UP
     assert answer.done_s - answer.sent_s >= 0.05
     assert peer.left.wait(20)
