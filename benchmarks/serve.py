@@ -47,12 +47,10 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS))
     parser.add_argument("--sweep", action="store_true", help="open loop at shares of the peak; needs the kind one")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=5.0, help="of every stretch, after one of a second")
+    parser.add_argument("--seconds", type=int, default=5, help="of every stretch, after one of a second")
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "serve", help="bundles, images, environments")
     parser.add_argument("--out", type=Path, help="a JSON file for every number")
     options = parser.parse_args(words)
-    if shutil.which("wrk") is None:
-        raise SystemExit("expected wrk on the PATH, found none; apt-get install wrk")
     unknown = set(options.targets) - set(names)
     if unknown:
         raise SystemExit(f"expected targets among {names}, found {sorted(unknown)}")
@@ -60,6 +58,8 @@ def main(words: Sequence[str] | None = None) -> int:
         raise SystemExit(
             f"expected --sweep with the kind {ONE!r}, whose peak it takes shares of; found {options.kinds}"
         )
+    if shutil.which("wrk") is None:
+        raise SystemExit("expected wrk on the PATH, found none; apt-get install wrk")
     found: list[Cell | Point] = []
     for name in options.workloads:
         workload = prepare(name, options.folder)
