@@ -1,1 +1,1 @@
-"""Parts of `benchmarks/serve.py`: what is served, who serves it, who asks, and what the machine could do at best."""
+"""Parts of `serve.py`, `overload.py` and `soak.py`: what is served, who serves it, who asks, and what came of it."""

@@ -1,5 +1,6 @@
 """How requests are written and answers read: the form that each server takes, chosen for its speed."""
 
+import base64
 import io
 import json
 from collections.abc import Callable, Sequence
@@ -10,7 +11,10 @@ from numpy.typing import NDArray
 
 from service.engine.images import Pixels
 
-__all__ = ["Form", "infer_v2", "json_embedding", "json_rows", "multipart", "npy", "packed", "raw", "v2_rows"]
+__all__ = [
+    "Form", "float_rows", "infer_v2", "json_embedding", "json_images", "json_list", "json_rows", "line_rows", "lines",
+    "multipart", "npy", "npy_rows", "packed", "pixels", "raw", "v2_rows",
+]  # fmt: skip
 
 Rows = NDArray[np.float32]
 BOUNDARY = "----------------simvae-benchmark"
@@ -63,6 +67,16 @@ def multipart(contents: Sequence[bytes], _pixels: Pixels) -> bytes:
     return b"".join([*parts, f"--{BOUNDARY}--\r\n".encode()])
 
 
+def json_images(contents: Sequence[bytes], _pixels: Pixels) -> bytes:
+    """`{"images": [base64, …]}`."""
+    return json.dumps({"images": [base64.b64encode(content).decode() for content in contents]}).encode()
+
+
+def lines(contents: Sequence[bytes], _pixels: Pixels) -> bytes:
+    """NDJSON: `{"image": base64}` in each line."""
+    return b"".join(b'{"image": "%s"}\n' % base64.b64encode(content) for content in contents)
+
+
 def infer_v2(name: str, datatype: str) -> Callable[[Sequence[bytes], Pixels], bytes]:
     """The binary extension of the Open Inference Protocol: a JSON head, then the bytes of one input."""
 
@@ -95,6 +109,11 @@ def json_embedding(body: bytes) -> Rows:
 def json_list(body: bytes) -> Rows:
     """`[[…]]`."""
     return np.asarray(json.loads(body), np.float32)
+
+
+def line_rows(body: bytes) -> Rows:
+    """NDJSON: `{"embedding": […]}` in each line."""
+    return np.asarray([json.loads(line)["embedding"] for line in body.splitlines()], np.float32)
 
 
 def npy_rows(body: bytes) -> Rows:

@@ -1,5 +1,6 @@
 """Who asks: wrk in a closed loop, as many connections as told, each sending as soon as it has its answer."""
 
+import contextlib
 import http.client
 import json
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from serving.forms import Form, Rows
+from serving.request import Request, http_request
 from serving.workload import Workload
 
 __all__ = ["Asked", "Load", "check", "prepare_load"]
@@ -59,6 +61,13 @@ class Load:
         rate = found["requests"] * self.images / found["seconds"]
         return Asked(rate, found["p50_ms"], found["p99_ms"], found["bad"])
 
+    def requests(self, kind: str) -> list[Request]:
+        """The same requests for a client in Python, under a name for tables."""
+        return [
+            Request(kind, http_request(self.form.path, self.form.headers, body.read_bytes()), self.images)
+            for body in self.bodies
+        ]
+
 
 def prepare_load(workload: Workload, form: Form, images: int, folder: Path) -> Load:
     """Writes the requests that hold all images of a workload once.
@@ -92,17 +101,16 @@ def check(load: Load, expected: Rows, port: int) -> None:
     Raises:
         SystemExit: One differs, or a request failed.
     """
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    for number, body in enumerate(load.bodies):
-        connection.request("POST", load.form.path, body.read_bytes(), load.form.headers)
-        answer = connection.getresponse()
-        content = answer.read()
-        if answer.status != http.client.OK:
-            raise SystemExit(f"{load.form.path}: expected status 200, found {answer.status}: {content[:300]!r}")
-        rows, start = load.form.read(content), number * load.images
-        difference = float(np.abs(rows - expected[start : start + load.images]).max())
-        if not difference <= _TOLERANCE:
-            raise SystemExit(
-                f"{load.form.path}: expected ONNX Runtime's embeddings, found a difference of {difference}"
-            )
-    connection.close()
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+        for number, body in enumerate(load.bodies):
+            connection.request("POST", load.form.path, body.read_bytes(), load.form.headers)
+            answer = connection.getresponse()
+            content = answer.read()
+            if answer.status != http.client.OK:
+                raise SystemExit(f"{load.form.path}: expected status 200, found {answer.status}: {content[:300]!r}")
+            rows, start = load.form.read(content), number * load.images
+            difference = float(np.abs(rows - expected[start : start + load.images]).max())
+            if not difference <= _TOLERANCE:
+                raise SystemExit(
+                    f"{load.form.path}: expected ONNX Runtime's embeddings, found a difference of {difference}"
+                )

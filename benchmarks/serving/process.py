@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -9,11 +10,28 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["free_port", "memory_bytes", "served"]
+__all__ = ["Footprint", "footprint", "free_port", "memory_bytes", "served"]
 
 _START_S, _STOP_S = 120.0, 20.0
+_DESCRIPTORS = 1 << 16
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What a process and all it started hold.
+
+    Attributes:
+        memory_bytes: Proportional set size: shared pages are counted once.
+        descriptors: Open files and sockets.
+        threads: Of all of them together.
+    """
+
+    memory_bytes: int
+    descriptors: int
+    threads: int
 
 
 def free_port() -> int:
@@ -40,6 +58,7 @@ def served(
     Raises:
         SystemExit: It ended, or was not ready in time.
     """
+    _allow_descriptors()
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environ, stdout=output, stderr=output, start_new_session=True)
         try:
@@ -52,6 +71,23 @@ def served(
 def memory_bytes(process: subprocess.Popen[bytes]) -> int:
     """Proportional set size of the process and all it started: shared pages are counted once."""
     return sum(_pss(folder) for folder in _session(process.pid))
+
+
+def footprint(process: subprocess.Popen[bytes]) -> Footprint:
+    """Of the process and all it started."""
+    folders = _session(process.pid)
+    return Footprint(
+        sum(map(_pss, folders)),
+        sum(_count(folder / "fd") for folder in folders),
+        sum(_count(folder / "task") for folder in folders),
+    )
+
+
+def _allow_descriptors() -> None:
+    """Lets the server and this client have thousands of connections; shells allow 1,024 descriptors by default."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
 
 
 def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
@@ -91,4 +127,10 @@ def _pss(folder: Path) -> int:
         for line in (folder / "smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
                 return int(line.split()[1]) * 1024
+    return 0
+
+
+def _count(folder: Path) -> int:
+    with contextlib.suppress(OSError):
+        return len(list(folder.iterdir()))
     return 0

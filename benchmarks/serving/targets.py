@@ -15,11 +15,23 @@ from serving import forms
 from serving.forms import Form
 from serving.workload import Workload
 
-__all__ = ["BARE", "TARGETS", "Target", "environment", "variables"]
+__all__ = [
+    "BARE",
+    "FILES",
+    "JSON",
+    "LINES",
+    "ONE",
+    "TARGETS",
+    "TENSOR",
+    "Target",
+    "environment",
+    "service",
+    "variables",
+]
 
 PEERS = Path(__file__).parent / "peers"
 _WORK = ("onnxruntime==1.32.0", "pillow==13.0.0")
-ONE, MANY, TENSOR = "one", "many", "tensor"
+ONE, FILES, JSON, TENSOR, LINES = "one", "files", "json", "tensor", "lines"
 _OCTETS = {"Content-Type": "application/octet-stream"}
 _MULTIPART = {"Content-Type": f"multipart/form-data; boundary={forms.BOUNDARY}"}
 _V2 = {"Inference-Header-Content-Length": str(forms.V2_HEAD), **_OCTETS}
@@ -32,10 +44,11 @@ class Target:
     Attributes:
         name: In tables.
         command: Its words, given the folder of its environment, a scratch folder, the workload and the port.
-        forms: How it is asked, by kind of request, given the number of latent dimensions.
+        forms: How it is asked, by what a request holds, given the number of latent dimensions.
         packages: What its environment holds; none means this project's own.
         ready: The path that answers 200 once it serves.
         environ: Beside the environment variables of all.
+        most_images: That one request may hold.
     """
 
     name: str
@@ -44,6 +57,7 @@ class Target:
     packages: tuple[str, ...] = ()
     ready: str = "/health"
     environ: dict[str, str] = field(default_factory=dict)
+    most_images: int = 256
 
 
 def environment(target: Target, folder: Path) -> Path:
@@ -60,24 +74,22 @@ def environment(target: Target, folder: Path) -> Path:
     return place
 
 
-def _service(workers: int) -> Target:
+def service(workers: int) -> Target:
+    """This service with so many workers."""
+
     def command(env: Path, _scratch: Path, workload: Workload, port: int) -> list[str]:
         words = [str(env / "bin" / "simvae-serve"), "--models", str(workload.bundle), "--port", str(port)]
-        return [
-            *words,
-            "--device",
-            "cpu",
-            "--log-level",
-            "warning",
-            *(["--workers", str(workers)] if workers > 1 else []),
-        ]
+        words += ["--device", "cpu", "--log-level", "warning"]
+        return [*words, *(["--workers", str(workers)] if workers > 1 else [])]
 
     def asked(_dim: int) -> dict[str, Form]:
         binary = {"Accept": "application/x-npy"}
         return {
             ONE: Form("/embed", forms.raw, forms.json_rows, {"Content-Type": "image/png"}),
-            MANY: Form("/embed", forms.multipart, forms.npy_rows, {**_MULTIPART, **binary}),
+            FILES: Form("/embed", forms.multipart, forms.npy_rows, {**_MULTIPART, **binary}),
+            JSON: Form("/embed", forms.json_images, forms.json_rows, {"Content-Type": "application/json"}),
             TENSOR: Form("/embed", forms.npy, forms.npy_rows, {"Content-Type": "application/x-npy", **binary}),
+            LINES: Form("/embed", forms.lines, forms.line_rows, {"Content-Type": "application/x-ndjson"}),
         }
 
     return Target(f"simvae, {workers} worker{'s' * (workers > 1)}", command, asked, ready="/health/ready")
@@ -91,7 +103,7 @@ def _naive(workers: int) -> Target:
     def asked(dim: int) -> dict[str, Form]:
         return {
             ONE: Form("/one", forms.raw, forms.json_embedding, _OCTETS),
-            MANY: Form("/many", forms.packed, forms.float_rows(dim), _OCTETS),
+            FILES: Form("/many", forms.packed, forms.float_rows(dim), _OCTETS),
             TENSOR: Form("/tensor", forms.pixels, forms.float_rows(dim), _OCTETS),
         }
 
@@ -112,9 +124,9 @@ def _bentoml() -> Target:
 
     def asked(_dim: int) -> dict[str, Form]:
         form = Form("/embed", forms.multipart, forms.json_list, _MULTIPART)
-        return {ONE: form, MANY: form}
+        return {ONE: form, FILES: form}
 
-    return Target("bentoml", command, asked, ("bentoml==1.4.39",), "/readyz", {"BENTOML_DO_NOT_TRACK": "True"})
+    return Target("bentoml", command, asked, ("bentoml==1.4.39",), "/readyz", {"BENTOML_DO_NOT_TRACK": "True"}, 32)
 
 
 _TRITON_CONFIG = """
@@ -153,12 +165,12 @@ def _triton() -> Target:
         encoded = Form(files, forms.infer_v2("images", "BYTES"), forms.v2_rows(dim), _V2)
         return {
             ONE: encoded,
-            MANY: encoded,
+            FILES: encoded,
             TENSOR: Form(tensors, forms.infer_v2("images", "UINT8"), forms.v2_rows(dim), _V2),
         }
 
     packages = ("nvidia-pytriton==0.7.0", "numpy<2")
-    return Target("triton", command, asked, packages, "/v2/health/ready")
+    return Target("triton", command, asked, packages, "/v2/health/ready", most_images=32)
 
 
 def variables(target: Target, env: Path) -> dict[str, str]:
@@ -181,8 +193,8 @@ def _bare() -> Target:
 
 BARE = _bare()
 TARGETS: tuple[Target, ...] = (
-    _service(1),
-    _service(2),
+    service(1),
+    service(2),
     _naive(1),
     _naive(2),
     _litserve(ONE, lambda _dim: Form("/predict", forms.raw, forms.json_embedding, _OCTETS)),
