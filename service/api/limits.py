@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from service.api.content_encoding import coding_of, unpacked
 from service.api.errors import BodyTimeoutError, BodyTooLargeError, BusyError, RequestError, TooManyItemsError
+from service.engine.priority import Priority, room
 
 __all__ = ["ROOM_POLL_S", "BodyBudget", "BodyShare", "Deadline", "bounded_stream", "check_count", "patience_s"]
 
@@ -73,9 +74,9 @@ class BodyBudget:
     held_bytes: int = field(default=0, init=False)
 
     @asynccontextmanager
-    async def hold(self) -> AsyncGenerator["BodyShare"]:
+    async def hold(self, priority: Priority) -> AsyncGenerator["BodyShare"]:
         """A share that grows with the body and is given back at the end of the request."""
-        share = BodyShare(self)
+        share = BodyShare(self, priority)
         try:
             yield share
         finally:
@@ -84,9 +85,10 @@ class BodyBudget:
 
 @dataclass
 class BodyShare:
-    """What one request holds of the budget."""
+    """What one request holds of the budget, of which bulk leaves a quarter to others."""
 
     budget: BodyBudget
+    priority: Priority = "interactive"
     held_bytes: int = field(default=0, init=False)
 
     def grow(self, count: int) -> None:
@@ -95,14 +97,14 @@ class BodyShare:
         Raises:
             BusyError: All requests together would hold more than the budget.
         """
-        if self.budget.held_bytes + count > self.budget.max_bytes:
+        if not self._fits(count):
             raise BusyError("The server holds as many request bytes as it may; try again in a moment.", retry_after_s=1)
         self.budget.held_bytes += count
         self.held_bytes += count
 
     async def grow_when_free(self, count: int) -> None:
         """Takes more bytes as soon as others have given back enough; whoever calls it says for how long."""
-        while self.budget.held_bytes + count > self.budget.max_bytes:
+        while not self._fits(count):
             await asyncio.sleep(ROOM_POLL_S)
         self.grow(count)
 
@@ -110,6 +112,9 @@ class BodyShare:
         """Gives bytes back before the end of the request."""
         self.budget.held_bytes -= count
         self.held_bytes -= count
+
+    def _fits(self, count: int) -> bool:
+        return self.budget.held_bytes + count <= room(self.budget.max_bytes, self.priority)
 
 
 def check_count(count: int, max_items: int) -> None:

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.errors import Problem, is_expected, problem_response
 from service.api.metrics import Metrics
+from service.engine.priority import Priority
 
 __all__ = ["Observe"]
 
@@ -65,7 +66,8 @@ class Observe:
     def _record(self, request: Request, status: int) -> None:
         seconds = time.monotonic() - request.state.arrived
         route = getattr(request.scope.get("route"), "path", "unknown")  # the template: a path would be unbounded
-        self._metrics.request(route, status, seconds)
+        priority: Priority = getattr(request.state, "priority", "interactive")
+        self._metrics.request(route, status, seconds, priority)
         problem: Problem | None = getattr(request.state, "problem", None)
         if problem is not None:
             self._count(problem)
@@ -78,6 +80,7 @@ class Observe:
             status=status,
             duration_s=round(seconds, 6),
             items=getattr(request.state, "items", 0),
+            **({"priority": priority} if priority == "bulk" else {}),
             **({} if problem is None else {"problem": problem.kind.name}),
         )
 
