@@ -3,7 +3,7 @@
 To hand an item to a thread and its outcome back takes longer than a small model does, and the threads of one process
 hinder each other. So the items that one turn of the loop has read are run as one batch at the end of the turn: the
 busier the loop, the larger the batch, as with threads. The loop is never kept from its other work for longer than a
-slice, and what is interactive has the first one. Not for several threads: each loop brings its own.
+slice. Not for several threads: each loop brings its own.
 """
 
 import time
@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from service.engine.batcher import Batcher, Lane
-from service.engine.priority import Turns
 from service.engine.ticket import Item, Post
 
 __all__ = ["QUICK_S", "Inline"]
@@ -34,7 +33,6 @@ class Inline:
         self._batcher = batcher
         self._waiting: dict[Lane[Any, Any], deque[Item]] = {}
         self._cost_s: dict[Lane[Any, Any], float] = {}
-        self._turns = Turns()
 
     def put(self, lane: Lane[Any, Any], items: Iterable[Item], soon: Post) -> None:
         """Has items run at the end of this turn of the loop."""
@@ -44,11 +42,11 @@ class Inline:
             soon(lambda: self._run_slice(soon))
 
     def _run_slice(self, soon: Post) -> None:
-        lane = self._next_lane()
-        waiting = self._waiting.pop(lane)
+        lane, waiting = next(iter(self._waiting.items()))
         cost_s = self._cost_s.get(lane, self._batcher.pace_s(lane))
         most = min(lane.max_batch, max(1, int(_SLICE_S / max(cost_s, _LEAST_COST_S))))
         items = [waiting.popleft() for _ in range(min(most, len(waiting)))]
+        del self._waiting[lane]
         if waiting:
             self._waiting[lane] = waiting  # behind the other lanes
         if self._waiting:
@@ -56,8 +54,3 @@ class Inline:
         count, start = len(items), time.perf_counter()
         self._batcher.run_here(lane, items)
         self._cost_s[lane] = 0.9 * cost_s + 0.1 * (time.perf_counter() - start) / count
-
-    def _next_lane(self) -> Lane[Any, Any]:
-        """The one that has waited longest for a slice, of the priority whose turn it is."""
-        priority = self._turns.next({lane.priority for lane in self._waiting})
-        return next(lane for lane in self._waiting if lane.priority == priority)

@@ -140,8 +140,12 @@ class Runtime:
             self._put_small(ticket, small, lane, batcher)
 
     def _put_small(self, ticket: Ticket[Any], items: list[Item], lane: Lane[Any, Any], batcher: Batcher) -> None:
-        """To the event loop that waits for all of them, if it has the time; else to a thread."""
-        if ticket.soon is None or len(items) < ticket.size or batcher.pace_s(lane) > QUICK_S:
+        """To the event loop that waits for all of them, if it has the time; else to a thread.
+
+        Bulk goes to a thread, because the loop, while it works, takes no interactive request.
+        """
+        quick = batcher.pace_s(lane) <= QUICK_S
+        if ticket.soon is None or lane.priority == "bulk" or len(items) < ticket.size or not quick:
             batcher.put(lane, *items)
             return
         ticket.post = None  # it will be settled where it is awaited

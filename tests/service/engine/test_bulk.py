@@ -133,20 +133,23 @@ def test_a_batch_of_bulk_ends_with_its_slice_of_time_and_an_interactive_one_does
     assert bench.finish() == ["iiii", "b", "bb", "bb", "bb"]
 
 
-def test_on_the_event_loop_interactive_items_have_the_first_slice(bench: Bench) -> None:
+def test_quick_work_keeps_an_event_loop_busy_only_if_it_is_interactive(bench: Bench) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        for lane in bench.lanes.values():
+        for priority in ("interactive", "bulk"):
+            threads: list[int] = []
+
+            def run(payloads: Sequence[str], threads: list[int] = threads) -> Sequence[str]:
+                threads.append(threading.get_ident())
+                return payloads
+
+            lane = bench.lane(priority, run)
             bench.submit(lane, "x").future.result(WAIT_S)  # by a thread, which finds that it is quick
-        bench.batches.clear()
-        tickets = [
-            bench.submit(bench.lanes[priority], name, post=loop.call_soon_threadsafe, soon=loop.call_soon)
-            for priority, name in (("bulk", "b"), ("interactive", "i"))
-        ]
-        await asyncio.gather(*(asyncio.wrap_future(ticket.future) for ticket in tickets))
+            ticket = bench.submit(lane, "x", post=loop.call_soon_threadsafe, soon=loop.call_soon)
+            await asyncio.wrap_future(ticket.future)
+            assert (threads[-1] == threading.get_ident()) == (priority == "interactive")
 
     asyncio.run(main())
-    assert bench.batches == ["i", "b"]
 
 
 def test_a_flood_of_bulk_is_refused_while_interactive_requests_are_admitted() -> None:
