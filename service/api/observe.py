@@ -19,6 +19,7 @@ REQUEST_ID = "X-Request-ID"
 _ID_HEADER = REQUEST_ID.lower().encode()
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _CLIENT_GONE = 499
+_BUSY = 429  # a line for each refusal would cost more than the refusal
 _log = structlog.stdlib.get_logger("service.api.requests")
 
 
@@ -71,8 +72,8 @@ class Observe:
         problem: Problem | None = getattr(request.state, "problem", None)
         if problem is not None:
             self._count(problem)
-        level = "debug" if route.startswith("/health") or route == "/metrics" else "info"
-        getattr(_log, level)(
+        quiet = route.startswith("/health") or route == "/metrics" or status == _BUSY
+        (_log.debug if quiet else _log.info)(
             "request",
             request_id=request.state.request_id,
             method=request.method,

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+import structlog
 
 BUSY = (429, "urn:simvae:problem:busy")
 
@@ -119,6 +120,16 @@ def test_a_client_that_sends_megabytes_to_a_full_queue_reads_the_refusal(full: A
     for body in (bytes(8 * 2**20), iter([bytes(2**20)] * 8)):
         assert kind(full.client.post("/embed", content=body)) == BUSY
     assert full.app.state.budget.held_bytes == 0
+
+
+def test_a_flood_of_refusals_is_counted_and_does_not_flood_the_log(full: Any, png: bytes) -> None:
+    with structlog.testing.capture_logs() as lines:
+        for priority in ("interactive", "bulk"):
+            assert kind(full.client.post("/embed", content=png, params={"priority": priority})) == BUSY
+    refusals = [line for line in lines if line["event"] == "request"]
+    assert [line["log_level"] for line in refusals] == ["debug", "debug"]
+    assert [line.get("priority") for line in refusals] == [None, "bulk"]
+    assert full.metric("simvae_rejected_total", reason="busy") == 2
 
 
 def test_embeddings_that_are_there_already_need_no_room(full: Any) -> None:
