@@ -8,6 +8,7 @@ Knows nothing of what the items are.
 import math
 import threading
 import time
+from typing import get_args
 
 from service.engine.errors import NotReadyError, QueueFullError, RequestTooLargeError
 from service.engine.priority import Priority, room
@@ -32,6 +33,9 @@ class Admission:
         if max_items < 1 or max_bytes < 1:
             raise ValueError(f"Expected room for at least one item and byte, found {max_items} and {max_bytes}.")
         self.max_items, self.max_bytes = max_items, max_bytes
+        self._most: dict[Priority, tuple[int, int]] = {
+            priority: (room(max_items, priority), room(max_bytes, priority)) for priority in get_args(Priority)
+        }
         self._items = self._bytes = 0
         self._interactive, self._bulk = _Flow(), _Flow()
         self._closed = False
@@ -84,7 +88,7 @@ class Admission:
             QueueFullError: It does not fit now, or would hardly be done in time (without `wait`).
             NotReadyError: Closed, at once or while waiting.
         """
-        max_items, max_bytes = room(self.max_items, priority), room(self.max_bytes, priority)
+        max_items, max_bytes = self._most[priority]
         if items > max_items or size_bytes > max_bytes:
             raise RequestTooLargeError(
                 f"Expected at most {max_items:,} images and {max_bytes:,} bytes in one {priority} request, "
@@ -126,7 +130,7 @@ class Admission:
             return self._changed.wait_for(lambda: not self._items, timeout_s)
 
     def _fits(self, items: int, size_bytes: int, priority: Priority) -> bool:
-        max_items, max_bytes = room(self.max_items, priority), room(self.max_bytes, priority)
+        max_items, max_bytes = self._most[priority]
         return self._items + items <= max_items and self._bytes + size_bytes <= max_bytes
 
     def _refusal(
