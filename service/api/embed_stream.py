@@ -55,8 +55,9 @@ def embed_stream(request: Request) -> DuplexResponse:
     limit_s = patience_s(request, request.app.state.settings.request_timeout_s)
     spec = engine.manifest.embedding
     pack(np.empty((0, spec.dim), np.float32), options.dtype, normalize=options.normalize, spec=spec)
+    request.state.priority = priority = options.priority or "bulk"
     if not has_room(engine):
-        raise BusyError("The server is too busy to begin a stream; try again in a moment.", retry_after_s=1)
+        raise BusyError("The server is too busy to begin a stream; try again later.", engine.runtime.wait_s(priority))
     headers = model_headers(engine) | {
         "X-Embedding-Dim": str(spec.dim),
         "X-Accel-Buffering": "no",  # what nginx buffers of an answer may be all of it
@@ -82,9 +83,9 @@ class _EmbedStream:
         app, max_batch = self._request.app.state, self._engine.runtime.max_batch
         settings: Settings = app.settings
         repository: Repository = app.repository
-        with app.budget.share() as share:
+        with app.budget.share(self._state.priority) as share:
             window = Window(share, max_lines=2 * max_batch, max_bytes=settings.max_body_bytes, limit_s=self._limit_s)
-            feed = LineFeed(self._request, self._engine, window, self._limit_s)
+            feed = LineFeed(self._request, self._engine, self._state.priority, window, self._limit_s)
             feeding = asyncio.create_task(feed.run(share))
             try:
                 while entries := await window.ready(max_batch):
@@ -102,7 +103,7 @@ class _EmbedStream:
                 await asyncio.wait({feeding})
                 window.close()
                 if self._state.items:
-                    repository.metrics.stages(self._timings)
+                    repository.metrics.stages(self._timings, self._state.priority)
 
     async def _answer(self, entries: Sequence[Entry], writer: Writer) -> int:
         """Writes the answers of entries up to the first one that ends the stream; returns how many."""

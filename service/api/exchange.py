@@ -12,7 +12,7 @@ from typing import Any, Generic, Literal, Self, TypeVar
 from starlette.requests import Request
 
 from service.api.errors import TABLE, ItemError, UnprocessableError, problem_of
-from service.api.inputs import read_form
+from service.api.inputs import query_options, read_form
 from service.api.json_items import GivenEmbedding, Item
 from service.api.limits import Body, BodyShare, Deadline
 from service.api.options import Options, parse_options
@@ -22,6 +22,7 @@ from service.api.waiting import outcomes_of
 from service.engine.engine import Engine
 from service.engine.errors import InferenceError
 from service.engine.images import ImageError, InputSpec
+from service.engine.priority import Priority
 from service.engine.ticket import Ticket, Timings
 
 __all__ = ["Call", "Outcomes", "receive_call"]
@@ -65,6 +66,11 @@ class Call(Generic[OptionsT]):
     ) -> None:
         self.share.__exit__(kind, error, trace)
 
+    @property
+    def priority(self) -> Priority:
+        """The one that was asked for, or interactive."""
+        return self.options.priority or "interactive"
+
     async def run(self, images: Sequence[Any], task: Task) -> tuple[list[Any], Timings]:
         """Submits images and waits.
 
@@ -78,10 +84,15 @@ class Call(Generic[OptionsT]):
         """
         loop, left_s = asyncio.get_running_loop(), self.deadline.left_s
         ticket: Ticket[Any] = self.engine.submit(
-            images, task, deadline_s=left_s, post=loop.call_soon_threadsafe, soon=loop.call_soon
+            images,
+            task,
+            priority=self.priority,
+            deadline_s=left_s,
+            post=loop.call_soon_threadsafe,
+            soon=loop.call_soon,
         )
         outcomes = await outcomes_of(ticket, self.request.receive, left_s)
-        self.repository.metrics.stages(ticket.timings)
+        self.repository.metrics.stages(ticket.timings, self.priority)
         return outcomes, ticket.timings
 
     @property
@@ -118,6 +129,8 @@ class Call(Generic[OptionsT]):
 async def receive_call(request: Request, options: type[OptionsT], names: Sequence[str]) -> Call[OptionsT]:
     """Reads a request; its bytes count as held until the call's block ends.
 
+    Where the queue has no room for a single image, the body is not read: the server drops it as it arrives.
+
     Args:
         request: Of a POST route.
         options: What the route may be asked for.
@@ -130,19 +143,26 @@ async def receive_call(request: Request, options: type[OptionsT], names: Sequenc
     repository: Repository = state.repository
     settings: Settings = state.settings
     deadline = Deadline.of(request, settings.request_timeout_s)
-    share: BodyShare = state.budget.share()
+    query = query_options(request)
+    priority: Priority = "bulk" if query.get("priority") == "bulk" else "interactive"
+    request.state.priority = priority
+    if len(names) == 1:  # two lists may be of embeddings alone, which need no room
+        repository.check_room(priority, deadline.left_s)
+    share: BodyShare = state.budget.share(priority)
     try:
         body = Body(request, share, settings.max_body_bytes, deadline)
-        form = await read_form(request, names, body, settings.max_items)
+        form = await read_form(request, query, names, body, settings.max_items)
         request.state.items = sum(map(len, form.lists.values()))
         checked = parse_options(options, form.options)
         engine = repository.get(checked.model)
         for name, items in form.lists.items():
             _check_items(items, engine.manifest.input, engine.manifest.embedding.dim, name if len(names) > 1 else None)
+        call = Call(request, deadline, checked, engine, form.lists, share)
     except BaseException:
         share.shrink(share.held_bytes)
         raise
-    return Call(request, deadline, checked, engine, form.lists, share)
+    request.state.priority = call.priority
+    return call
 
 
 def _check_items(items: Sequence[Item], spec: InputSpec, dim: int, side: str | None) -> None:

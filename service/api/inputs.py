@@ -39,11 +39,14 @@ class Form:
     lists: dict[str, list[Item]]
 
 
-async def read_form(request: Request, names: Sequence[str], content: Body, max_items: int) -> Form:
+async def read_form(
+    request: Request, query: dict[str, Any], names: Sequence[str], content: Body, max_items: int
+) -> Form:
     """Reads the body in whichever form it comes.
 
     Args:
-        request: Its headers and query are used, not its body.
+        request: Its headers are used, not its body.
+        query: The options in its query.
         names: The lists that the route takes. Raw images and `.npy` go to the first one, and so do all files of a
             multipart body when it is the only one.
         content: The body.
@@ -60,9 +63,8 @@ async def read_form(request: Request, names: Sequence[str], content: Body, max_i
     else:
         body = await content.read()
         form = await off_loop(len(body), lambda: _parse(kind, body, names, max_items))
-    if not request.scope["query_string"]:
+    if not query:
         return form
-    query = query_options(request)
     twice = sorted(query.keys() & form.options.keys())
     if twice:
         raise RequestError(f"{twice[0]} is given twice, in the query and in the body; give it once.")

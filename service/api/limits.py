@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from service.api.content_encoding import coding_of, unpacked
 from service.api.errors import BodyTimeoutError, BodyTooLargeError, BusyError, RequestError, TooManyItemsError
+from service.engine.priority import Priority, room
 
 __all__ = ["ROOM_POLL_S", "Body", "BodyBudget", "BodyShare", "Deadline", "check_count", "patience_s"]
 
@@ -68,16 +69,20 @@ class BodyBudget:
     max_bytes: int
     held_bytes: int = field(default=0, init=False)
 
-    def share(self) -> "BodyShare":
+    def share(self, priority: Priority) -> "BodyShare":
         """What one request holds: nothing yet."""
-        return BodyShare(self)
+        return BodyShare(self, priority)
 
 
 @dataclass
 class BodyShare:
-    """What one request holds of the budget; as a context manager it gives all of it back at the end."""
+    """What one request holds of the budget, of which bulk leaves a quarter to others.
+
+    As a context manager it gives all of it back at the end.
+    """
 
     budget: BodyBudget
+    priority: Priority = "interactive"
     held_bytes: int = field(default=0, init=False)
 
     def grow(self, count: int) -> None:
@@ -86,14 +91,14 @@ class BodyShare:
         Raises:
             BusyError: All requests together would hold more than the budget.
         """
-        if self.budget.held_bytes + count > self.budget.max_bytes:
+        if not self._fits(count):
             raise BusyError("The server holds as many request bytes as it may; try again in a moment.", retry_after_s=1)
         self.budget.held_bytes += count
         self.held_bytes += count
 
     async def grow_when_free(self, count: int) -> None:
         """Takes more bytes as soon as others have given back enough; whoever calls it says for how long."""
-        while self.budget.held_bytes + count > self.budget.max_bytes:
+        while not self._fits(count):
             await asyncio.sleep(ROOM_POLL_S)
         self.grow(count)
 
@@ -109,6 +114,9 @@ class BodyShare:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.shrink(self.held_bytes)
+
+    def _fits(self, count: int) -> bool:
+        return self.budget.held_bytes + count <= room(self.budget.max_bytes, self.priority)
 
 
 def check_count(count: int, max_items: int) -> None:

@@ -14,6 +14,7 @@ from service.api.threads import off_loop
 from service.api.window import Entry, Window
 from service.engine.engine import Engine
 from service.engine.errors import NotReadyError, QueueFullError, RequestTooLargeError
+from service.engine.priority import Priority
 from service.engine.results import Embedding
 from service.engine.ticket import Ticket
 
@@ -33,6 +34,7 @@ class LineFeed:
     Args:
         request: Its body is read here and nowhere else.
         engine: What embeds the images.
+        priority: Of the images.
         window: What is filled; its end is told why reading ended.
         limit_s: How long one line may take to arrive, or one image to find room.
 
@@ -40,8 +42,9 @@ class LineFeed:
         arrived: Set once nothing more can come.
     """
 
-    def __init__(self, request: Request, engine: Engine, window: Window, limit_s: float) -> None:
-        self._request, self._engine, self._window, self._limit_s = request, engine, window, limit_s
+    def __init__(self, request: Request, engine: Engine, priority: Priority, window: Window, limit_s: float) -> None:
+        self._request, self._engine, self._priority = request, engine, priority
+        self._window, self._limit_s = window, limit_s
         self.arrived = asyncio.Event()
 
     async def run(self, share: BodyShare) -> None:
@@ -102,13 +105,13 @@ class LineFeed:
                 while True:
                     if has_room(self._engine):
                         try:
-                            return self._engine.submit([image], "embed", post=post)
+                            return self._engine.submit([image], "embed", priority=self._priority, post=post)
                         except QueueFullError:  # others have filled it, in items or in bytes
                             pass
                     await asyncio.sleep(ROOM_POLL_S)
         except TimeoutError:
             text = f"The queue had no room for another image within {self._limit_s:g} seconds."
-            raise BusyError(text, retry_after_s=1) from None
+            raise BusyError(text, self._engine.runtime.wait_s(self._priority)) from None
 
     async def _drop_rest(self) -> None:
         while (message := await self._request.receive())["type"] != "http.disconnect":

@@ -1,14 +1,16 @@
 """What Prometheus reads at `/metrics`; one registry for each app, so that two apps in a process never mix."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from service.engine.bundle import Manifest
+from service.engine.priority import Priority
 from service.engine.ticket import Timings
 
 __all__ = ["CONTENT_TYPE_LATEST", "METRICS_DIR", "Metrics"]
@@ -25,14 +27,18 @@ class Metrics:
 
     Args:
         queue_items: Reads how many items are between admission and outcome.
+        bulk_items: Reads how many of them are bulk.
     """
 
-    def __init__(self, queue_items: Callable[[], int]) -> None:
+    def __init__(self, queue_items: Callable[[], int], bulk_items: Callable[[], int]) -> None:
         registry = self.registry = CollectorRegistry()
         self._shared = METRICS_DIR in os.environ  # prometheus_client looked at it when it was imported
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         self.requests = Counter("simvae_requests", "Requests answered.", ["route", "code"], registry=registry)
+        self._bulk_requests = Counter(
+            "simvae_bulk_requests", "Those of the requests that are bulk.", ["route", "code"], registry=registry
+        )
         self.duration = Histogram(
             "simvae_request_duration_seconds",
             "From the first byte of a request to the last of its answer.",
@@ -43,11 +49,14 @@ class Metrics:
         self.stage = Histogram(
             "simvae_stage_duration_seconds",
             "The longest any item of a request took in a stage: decode, queue, inference.",
-            ["stage"],
+            ["stage", "priority"],
             buckets=_SECONDS,
             registry=registry,
         )
-        self._stages = tuple(self.stage.labels(name) for name in ("decode", "queue", "inference"))
+        self._stages = {
+            priority: [self.stage.labels(name, priority) for name in ("decode", "queue", "inference")]
+            for priority in get_args(Priority)
+        }
         self.items = Counter(
             "simvae_items", "Items that went through a model; items / batches = mean batch.", registry=registry
         )
@@ -59,16 +68,16 @@ class Metrics:
             "simvae_dropped", "Requests whose work was dropped: client-gone or too-late.", ["reason"], registry=registry
         )
         self.image_errors = Counter("simvae_image_errors", "Images that were refused.", ["kind"], registry=registry)
-        self._queue = Gauge(
-            "simvae_queue_items",
-            "Items between admission and outcome.",
-            registry=registry,
-            multiprocess_mode="livesum",
-        )
-        self._of_request: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
-        self._queue_items = queue_items
-        if not self._shared:
-            self._queue.set_function(queue_items)
+        self._of_request: dict[tuple[str, int, Priority], tuple[Histogram, Sequence[Counter]]] = {}
+        self._queues: list[tuple[Gauge, Callable[[], int]]] = []
+        for name, text, read in (
+            ("simvae_queue_items", "Items between admission and outcome.", queue_items),
+            ("simvae_queue_bulk_items", "Those of the items in the queue that are bulk.", bulk_items),
+        ):
+            gauge = Gauge(name, text, registry=registry, multiprocess_mode="livesum")
+            self._queues.append((gauge, read))
+            if not self._shared:
+                gauge.set_function(read)
         self._models = Gauge(
             "simvae_model_info",
             "1 for each model that is loaded.",
@@ -77,17 +86,19 @@ class Metrics:
             multiprocess_mode="max",
         )
 
-    def request(self, route: str, status: int, seconds: float) -> None:
+    def request(self, route: str, status: int, seconds: float, priority: Priority) -> None:
         """Counts one request that was answered."""
-        if (children := self._of_request.get((route, status))) is None:  # `labels` takes longer than counting
-            children = self._of_request[route, status] = (
-                self.requests.labels(route, status),
-                self.duration.labels(route),
-            )
-        children[0].inc()
-        children[1].observe(seconds)
+        found = self._of_request.get((route, status, priority))
+        if found is None:  # kept, as `labels` takes longer than counting
+            counters = [self.requests, self._bulk_requests] if priority == "bulk" else [self.requests]
+            found = self.duration.labels(route), [counter.labels(route, status) for counter in counters]
+            self._of_request[route, status, priority] = found
+        duration, children = found
+        duration.observe(seconds)
+        for counter in children:
+            counter.inc()
         if self._shared:  # nobody can ask for it later, who asks another process
-            self._queue.set(self._queue_items())
+            self._read_queues()
 
     def batch(self, items: int, seconds: float) -> None:
         """Counts one run of a model; called in the inference thread."""
@@ -96,9 +107,10 @@ class Metrics:
         self.batch_size.observe(items)
         self.batch_seconds.inc(seconds)
 
-    def stages(self, timings: Timings) -> None:
+    def stages(self, timings: Timings, priority: Priority) -> None:
         """Counts the stages of one request."""
-        for stage, seconds in zip(self._stages, (timings.decode_s, timings.queue_s, timings.inference_s), strict=True):
+        taken = timings.decode_s, timings.queue_s, timings.inference_s
+        for stage, seconds in zip(self._stages[priority], taken, strict=True):
             stage.observe(seconds)
 
     def model(self, manifest: Manifest, fingerprint: str, provider: str) -> None:
@@ -110,7 +122,11 @@ class Metrics:
         """The exposition format; of all workers together, where there are several."""
         if not self._shared:
             return generate_latest(self.registry)
-        self._queue.set(self._queue_items())
+        self._read_queues()
         together = CollectorRegistry()
         MultiProcessCollector(together)  # type: ignore[no-untyped-call]
         return generate_latest(together)
+
+    def _read_queues(self) -> None:
+        for gauge, read in self._queues:
+            gauge.set(read())

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.errors import Problem, is_expected, problem_response
 from service.api.metrics import Metrics
+from service.engine.priority import Priority
 
 __all__ = ["Observe"]
 
@@ -19,6 +20,7 @@ REQUEST_ID = "X-Request-ID"
 _ID_HEADER = REQUEST_ID.lower().encode()
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _CLIENT_GONE = 499
+_BUSY = 429  # a line for each refusal would cost more than the refusal
 _std_log = logging.getLogger("service.api.requests")
 _log = structlog.stdlib.get_logger(_std_log.name)
 
@@ -68,11 +70,13 @@ class Observe:
         state = scope["state"]
         seconds = time.monotonic() - state["arrived"]
         route = getattr(scope.get("route"), "path", "unknown")  # the template: a path would be unbounded
-        self._metrics.request(route, status, seconds)
+        priority: Priority = state.get("priority", "interactive")
+        self._metrics.request(route, status, seconds, priority)
         problem: Problem | None = state.get("problem")
         if problem is not None:
             self._count(problem)
-        level = logging.DEBUG if route.startswith("/health") or route == "/metrics" else logging.INFO
+        quiet = route.startswith("/health") or route == "/metrics" or status == _BUSY
+        level = logging.DEBUG if quiet else logging.INFO
         if not _std_log.isEnabledFor(level):  # asked here, as structlog asks only once it has put the line together
             return
         _log.log(
@@ -84,6 +88,7 @@ class Observe:
             status=status,
             duration_s=round(seconds, 6),
             items=state.get("items", 0),
+            **({"priority": priority} if priority == "bulk" else {}),
             **({} if problem is None else {"problem": problem.kind.name}),
         )
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.api.errors import RequestError
+from service.engine.priority import Priority
 
 __all__ = [
     "Dtype",
@@ -31,6 +32,11 @@ class Options(BaseModel):
 
     model: str | None = Field(
         None, description="`name` (its newest version) or `name@version`; the server's default when absent."
+    )
+    priority: Priority | None = Field(
+        None,
+        description="`interactive` goes before `bulk`, and has room that bulk has not. When absent, a stream of lines "
+        "is bulk and all else interactive. In the query it counts before the body is read.",
     )
 
 

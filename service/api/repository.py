@@ -13,6 +13,7 @@ from service.engine.cpu import decode_threads, inference_threads, runners, usabl
 from service.engine.engine import Engine
 from service.engine.errors import DeviceError, NotReadyError
 from service.engine.images import DecodeLimits
+from service.engine.priority import Priority
 from service.engine.runtime import Runtime
 
 __all__ = ["Repository", "State"]
@@ -38,7 +39,10 @@ class Repository:
         self._engines: dict[str, Engine] = {}
         self.default: Engine | None = None
         self._thread = threading.Thread(target=self._load, name="load-models")
-        self.metrics = Metrics(lambda: self._runtime.load if self._runtime is not None else 0)
+        self.metrics = Metrics(
+            lambda: self._runtime.load if self._runtime is not None else 0,
+            lambda: self._runtime.bulk_load if self._runtime is not None else 0,
+        )
         self.failure: Exception | None = None
         self.on_failure: Callable[[], None] = lambda: None
 
@@ -80,6 +84,11 @@ class Repository:
         """Raises NotReadyError until everything is loaded."""
         if not self._engines:
             raise NotReadyError(f"No model is there yet ({self.state}); GET /health/ready says when.")
+
+    def check_room(self, priority: Priority, within_s: float) -> None:
+        """Raises QueueFullError where not even one image would be admitted now; see `Runtime.check_room`."""
+        if self._runtime is not None:
+            self._runtime.check_room(priority, within_s)
 
     def start(self) -> None:
         """Begins to load, unless that was done; returns at once."""

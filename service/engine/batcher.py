@@ -1,9 +1,8 @@
 """Threads that run whatever waits, in batches, the moment they are free.
 
 While a batch runs, items gather; when it ends, up to `max_batch` of them go at once. So batches are as large as the
-load makes them, and at low load nothing waits for a timer. Where several threads are free and the work is worth it,
-they share what waits. Knows neither ONNX nor HTTP: a lane is a callable. The queue needs no bound of its own, because
-every item has a reservation (`admission`).
+load makes them, and at low load nothing waits for a timer. Where several threads are free and it pays, they share what
+waits. Knows neither ONNX nor HTTP: a lane is a callable. Every item has a reservation, which bounds the queue.
 """
 
 import logging
@@ -17,6 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from service.engine.decoding import decode_item
 from service.engine.errors import EngineError, InferenceError, NotReadyError
+from service.engine.priority import Priority, Turns, turn_size
 from service.engine.ticket import Item
 
 __all__ = ["Batcher", "Lane", "Outcomes", "not_run"]
@@ -43,11 +43,13 @@ class Lane(Generic[P, R]):
         run: Takes 1 to `max_batch` payloads and returns one result for each, in order.
         max_batch: At least 1.
         run_alone: The same, for a lone item that has the device to itself; None where there is no better way.
+        priority: Of all its items.
     """
 
     run: Callable[[Sequence[P]], Sequence[R]]
     max_batch: int
     run_alone: Callable[[Sequence[P]], Sequence[R]] | None = None
+    priority: Priority = "interactive"
 
     def __post_init__(self) -> None:
         if self.max_batch < 1:
@@ -73,6 +75,8 @@ class Batcher:
         self._on_batch = on_batch
         self._lanes: dict[Lane[Any, Any], deque[Item]] = {}
         self._pace: dict[Lane[Any, Any], float] = {}
+        self._turns = Turns()
+        self._turn_size: dict[Lane[Any, Any], int] = {}
         self._open = True
         self._idle = 0
         self._wake = threading.Condition()
@@ -88,7 +92,7 @@ class Batcher:
         return self._open
 
     def put(self, lane: Lane[Any, Any], *items: Item) -> None:
-        """Queues items behind all others; settles them with `NotReadyError` if nothing will ever run them."""
+        """Queues items behind those of their lane; settles them with `NotReadyError` if nothing will ever run them."""
         with self._wake:
             if self._open:
                 self._lanes.setdefault(lane, deque()).extend(items)
@@ -139,6 +143,7 @@ class Batcher:
                 self._wake.notify()
         if refused:
             self._settle(refused)
+        count, taken_at = len(items), time.perf_counter()
         try:
             self._decode(items)
             if items:
@@ -147,15 +152,19 @@ class Batcher:
             self._stop()  # first, so that whoever is told finds it closed
             self._settle([(item, not_run()) for item in items])
             raise
+        if lane.priority == "bulk":
+            self._turn_size[lane] = turn_size(self._turn_size.get(lane, 1), count, time.perf_counter() - taken_at)
         return True
 
     def _take(self) -> tuple[Lane[Any, Any], list[Item], list[Outcome]]:
-        """From the lane whose first item is the oldest, up to `max_batch` items that are still wanted."""
-        lane = min(self._lanes, key=lambda lane: self._lanes[lane][0].admitted_at)
+        """From the lane whose turn it is, up to `max_batch` items that are still wanted; of bulk, up to a slice."""
+        lane = self._next_lane()
         waiting = self._lanes[lane]
         items: list[Item] = []
         refused: list[Outcome] = []
         most = min(lane.max_batch, self._share(lane, len(waiting)))
+        if lane.priority == "bulk":
+            most = min(most, self._turn_size.get(lane, 1))
         while waiting and len(items) < most:
             item = waiting.popleft()
             if refusal := item.ticket.refusal():
@@ -165,6 +174,12 @@ class Batcher:
         if not waiting:
             del self._lanes[lane]
         return lane, items, refused
+
+    def _next_lane(self) -> Lane[Any, Any]:
+        """The one whose first item is the oldest, of the priority whose turn it is."""
+        priority = self._turns.next({lane.priority for lane in self._lanes})
+        lanes = (lane for lane in self._lanes if lane.priority == priority)
+        return min(lanes, key=lambda lane: self._lanes[lane][0].admitted_at)
 
     def _share(self, lane: Lane[Any, Any], count: int) -> int:
         """How many of the items that wait this thread takes: all, or its part if the others are free and it pays."""

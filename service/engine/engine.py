@@ -20,6 +20,7 @@ from service.engine.errors import EngineError
 from service.engine.images import ImageError, Pixels
 from service.engine.inputs import ImageInput, is_small, read_image, size_bytes
 from service.engine.model import Model
+from service.engine.priority import Priority
 from service.engine.results import Embedding, Embeddings, Reconstruction
 from service.engine.runtime import Runtime, Work
 from service.engine.ticket import Post, Ticket, Timings
@@ -29,6 +30,7 @@ __all__ = [
     "Embeddings",
     "Engine",
     "ImageInput",
+    "Priority",
     "Reconstruction",
     "Task",
     "Ticket",
@@ -45,9 +47,16 @@ class Engine:
         self.model = model
         self.runtime = runtime or Runtime()
         self._owns_runtime = runtime is None
-        self._lanes: dict[Task, Lane[Pixels, Any]] = {
-            "embed": Lane(self._run_embed, self.runtime.max_batch, functools.partial(self._run_embed, alone=True)),
-            "reconstruct": Lane(self._run_reconstruct, self.runtime.max_batch),
+        max_batch, run_alone = self.runtime.max_batch, functools.partial(self._run_embed, alone=True)
+        self._lanes: dict[Priority, dict[Task, Lane[Pixels, Any]]] = {
+            "interactive": {
+                "embed": Lane(self._run_embed, max_batch, run_alone),
+                "reconstruct": Lane(self._run_reconstruct, max_batch),
+            },
+            "bulk": {  # never alone on all cores: who comes meanwhile would wait for them
+                "embed": Lane(self._run_embed, max_batch, priority="bulk"),
+                "reconstruct": Lane(self._run_reconstruct, max_batch, priority="bulk"),
+            },
         }
 
     @classmethod
@@ -91,8 +100,12 @@ class Engine:
         """16 hexadecimal digits that change whenever something that changes a vector does."""
         return self.model.fingerprint
 
-    def embed(self, images: Sequence[ImageInput]) -> Embeddings:
+    def embed(self, images: Sequence[ImageInput], *, priority: Priority = "interactive") -> Embeddings:
         """Embeds any number of images, waiting for room in the queue.
+
+        Args:
+            images: The items.
+            priority: `bulk` lets others go first that use the same runtime.
 
         Returns:
             Mean and variance of shape [N, D], in the order given; [0, D] for none.
@@ -101,17 +114,17 @@ class Engine:
             ImageError: Of the first bad image; the message names its index.
             EngineError: The engine is closed, or the model failed.
         """
-        outcomes: list[Embedding] = self._wait(images, "embed")
+        outcomes: list[Embedding] = self._wait(images, "embed", priority)
         return Embeddings.stack(outcomes, self.manifest.embedding.dim)
 
-    def reconstruct(self, images: Sequence[ImageInput]) -> list[Reconstruction]:
-        """Decodes the embeddings of any number of images back to pixels, waiting for room in the queue.
+    def reconstruct(self, images: Sequence[ImageInput], *, priority: Priority = "interactive") -> list[Reconstruction]:
+        """Decodes the embeddings of any number of images back to pixels, waiting for room in the queue; see `embed`.
 
         Raises:
             ImageError: Of the first bad image; the message names its index.
             EngineError: The engine is closed, or the model failed.
         """
-        return self._wait(images, "reconstruct")
+        return self._wait(images, "reconstruct", priority)
 
     def similarity(
         self,
@@ -137,6 +150,7 @@ class Engine:
         images: Sequence[ImageInput],
         task: Literal["embed"],
         *,
+        priority: Priority = "interactive",
         deadline_s: float | None = None,
         post: Post | None = None,
         soon: Post | None = None,
@@ -148,6 +162,7 @@ class Engine:
         images: Sequence[ImageInput],
         task: Literal["reconstruct"],
         *,
+        priority: Priority = "interactive",
         deadline_s: float | None = None,
         post: Post | None = None,
         soon: Post | None = None,
@@ -158,6 +173,7 @@ class Engine:
         images: Sequence[ImageInput],
         task: Task,
         *,
+        priority: Priority = "interactive",
         deadline_s: float | None = None,
         post: Post | None = None,
         soon: Post | None = None,
@@ -167,6 +183,7 @@ class Engine:
         Args:
             images: The items.
             task: What to do with each.
+            priority: What is interactive goes before what is bulk, and may use room that bulk may not.
             deadline_s: Seconds from now after which items that no batch has started are dropped.
             post: Runs a function where the result is awaited, as `loop.call_soon_threadsafe` does; called once for
                 all tickets that a batch finishes. None sets futures in the engine's own threads.
@@ -174,13 +191,13 @@ class Engine:
                 may then be done there. None has all of it done in the engine's own threads.
 
         Raises:
-            QueueFullError: No room now.
+            QueueFullError: No room now, or too much before it for its deadline.
             RequestTooLargeError: More than the queue can ever hold.
             NotReadyError: Draining, closed or dead.
         """
         work = self._work(images)
         ticket: Ticket[Any] = Ticket(len(work), deadline_s=deadline_s, post=post, soon=soon)
-        self.runtime.submit(ticket, work, self._lanes[task], self.model.device)
+        self.runtime.submit(ticket, work, self._lanes[priority][task], self.model.device)
         return ticket
 
     def close(self) -> None:
@@ -196,10 +213,10 @@ class Engine:
     ) -> None:
         self.close()
 
-    def _wait(self, images: Sequence[ImageInput], task: Task) -> list[Any]:
+    def _wait(self, images: Sequence[ImageInput], task: Task, priority: Priority) -> list[Any]:
         work = self._work(images)
         ticket: Ticket[Any] = Ticket(len(work))
-        self.runtime.submit(ticket, work, self._lanes[task], self.model.device, wait=True)
+        self.runtime.submit(ticket, work, self._lanes[priority][task], self.model.device, wait=True)
         outcomes = ticket.future.result()
         for index, outcome in enumerate(outcomes):
             if isinstance(outcome, ImageError | EngineError):

@@ -3,19 +3,21 @@
 Shared by every engine of a process. Knows neither image formats, nor ONNX, nor HTTP.
 """
 
+import functools
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from service.engine import cpu
 from service.engine.admission import Admission
 from service.engine.batcher import Batcher, Lane, Outcomes, not_run
+from service.engine.decode_pool import DecodePool
 from service.engine.decoding import decode_item
 from service.engine.errors import NotReadyError
 from service.engine.images import DecodeLimits
 from service.engine.inline import QUICK_S, Inline
+from service.engine.priority import Priority
 from service.engine.ticket import Item, Ticket, announce
 
 __all__ = ["Runtime", "Work"]
@@ -66,7 +68,7 @@ class Runtime:
         self._admission = Admission(max_items, max_bytes)
         threads = decode_threads or cpu.decode_threads(cpu.usable_cpus())
         self.runners = runners or cpu.runners(cpu.usable_cpus())
-        self._decoders = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._decoders = DecodePool(threads)
         self._batchers: dict[str, Batcher] = {}
         self._loops: dict[int, Inline] = {}
         self._lock = threading.Lock()
@@ -83,6 +85,23 @@ class Runtime:
         """Items between admission and outcome."""
         return self._admission.items
 
+    @property
+    def bulk_load(self) -> int:
+        """Those of them that are bulk."""
+        return self._admission.bulk_items
+
+    def wait_s(self, priority: Priority) -> float:
+        """Seconds until what goes before another item of a priority should be done, from the measured pace."""
+        return self._admission.wait_s(priority)
+
+    def check_room(self, priority: Priority, within_s: float) -> None:
+        """Whether `submit` could admit anything now, for whoever has yet to read what to submit.
+
+        Raises:
+            QueueFullError: Not even one item.
+        """
+        self._admission.check(priority, within_s)
+
     def submit(
         self, ticket: Ticket[Any], work: Sequence[Work], lane: Lane[Any, Any], device: str, *, wait: bool = False
     ) -> None:
@@ -96,23 +115,24 @@ class Runtime:
             wait: False admits all at once or refuses; True admits one by one, each waiting for room.
 
         Raises:
-            QueueFullError: No room now (without `wait`).
+            QueueFullError: No room now, or too much before it for its deadline (without `wait`).
             RequestTooLargeError: More than the queue can ever hold.
             NotReadyError: Draining, closed or dead.
         """
         batcher = self._batcher(device)
         if not wait:
-            self._admission.reserve(len(work), sum(each.size_bytes for each in work))
+            size_bytes = sum(each.size_bytes for each in work)
+            self._admission.reserve(len(work), size_bytes, lane.priority, within_s=ticket.left_s)
         small: list[Item] = []
         try:
             for index, each in enumerate(work):
                 if wait:
-                    self._admission.reserve(1, each.size_bytes, wait=True)
-                item = Item(ticket, index, each.size_bytes, decode=each.decode)
+                    self._admission.reserve(1, each.size_bytes, lane.priority, wait=True)
+                item = Item(ticket, index, each.size_bytes, decode=each.decode, priority=lane.priority)
                 if each.small and device == "cpu" and not wait:
                     small.append(item)
                 else:
-                    self._start(item, lane, batcher)
+                    self._decoders.put(functools.partial(self._decode, item, lane, batcher), lane.priority)
         except Exception:  # only `reserve` raises, and then what was already started is no longer wanted
             ticket.cancel()
             raise
@@ -120,8 +140,12 @@ class Runtime:
             self._put_small(ticket, small, lane, batcher)
 
     def _put_small(self, ticket: Ticket[Any], items: list[Item], lane: Lane[Any, Any], batcher: Batcher) -> None:
-        """To the event loop that waits for all of them, if it has the time; else to a thread."""
-        if ticket.soon is None or len(items) < ticket.size or batcher.pace_s(lane) > QUICK_S:
+        """To the event loop that waits for all of them, if it has the time; else to a thread.
+
+        Bulk goes to a thread, because the loop, while it works, takes no interactive request.
+        """
+        quick = batcher.pace_s(lane) <= QUICK_S
+        if ticket.soon is None or lane.priority == "bulk" or len(items) < ticket.size or not quick:
             batcher.put(lane, *items)
             return
         ticket.post = None  # it will be settled where it is awaited
@@ -141,7 +165,7 @@ class Runtime:
             self._closed = True
         for batcher in self._batchers.values():
             batcher.close()
-        self._decoders.shutdown()
+        self._decoders.close()
 
     def _batcher(self, device: str) -> Batcher:
         with self._lock:
@@ -153,12 +177,6 @@ class Runtime:
             raise NotReadyError("The engine is closed, or its inference thread has died; start it again.")
         return batcher
 
-    def _start(self, item: Item, lane: Lane[Any, Any], batcher: Batcher) -> None:
-        try:
-            self._decoders.submit(self._decode, item, lane, batcher)
-        except RuntimeError:  # the pool was shut down after the item was admitted
-            self._settle([(item, not_run())])
-
     def _decode(self, item: Item, lane: Lane[Any, Any], batcher: Batcher) -> None:
         outcome = decode_item(item) if batcher.alive else not_run()
         if outcome is None:
@@ -169,4 +187,8 @@ class Runtime:
     def _settle(self, outcomes: Outcomes) -> None:
         """The only place where items end: noted, announced, and only then given back, so that drained means told."""
         announce([item.ticket for item, outcome in outcomes if item.settle(outcome)])
-        self._admission.release(len(outcomes), sum(item.size_bytes for item, _ in outcomes))
+        size_bytes = bulk = 0
+        for item, _ in outcomes:
+            size_bytes += item.size_bytes
+            bulk += item.priority == "bulk"
+        self._admission.release(len(outcomes), size_bytes, bulk)

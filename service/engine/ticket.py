@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from service.engine.errors import DeadlineExceededError, EngineError, RequestCancelledError
 from service.engine.images import ImageError
+from service.engine.priority import Priority
 
 __all__ = ["Item", "Post", "Ticket", "Timings", "announce"]
 
@@ -89,6 +90,11 @@ class Ticket(Generic[T]):
             return DeadlineExceededError("The deadline passed before this item was started; send less, or wait longer.")
         return None
 
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until the deadline, negative after it; None where there is none."""
+        return None if self._deadline is None else self._deadline - time.monotonic()
+
     def settle(self, index: int, outcome: object, timings: Timings) -> bool:
         """Notes what became of one item. True when it was the last: then `announce` is due."""
         with self._lock:
@@ -109,6 +115,7 @@ class Item:
 
     Attributes:
         size_bytes: What it reserved.
+        priority: As which it reserved that.
         payload: What the batch will see: nothing before it is decoded.
         decode: What makes the payload; nothing after it is decoded.
         taken_at: When it was taken into a batch before it was decoded, for items that are decoded there.
@@ -119,6 +126,7 @@ class Item:
     size_bytes: int
     payload: Any = None
     decode: Callable[[], object] | None = None
+    priority: Priority = "interactive"
     admitted_at: float = field(default_factory=time.perf_counter)
     taken_at: float | None = None
     decoded_at: float | None = None

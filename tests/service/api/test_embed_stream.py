@@ -235,4 +235,4 @@ def test_the_log_and_the_metrics_count_lines(
     assert "problem" not in line
     assert running.metric("simvae_items_total") == 3
     assert running.metric("simvae_requests_total", route="/embed", code="200") == 1
-    assert running.metric("simvae_stage_duration_seconds_count", stage="inference") == 1
+    assert running.metric("simvae_stage_duration_seconds_count", stage="inference", priority="bulk") == 1

@@ -157,14 +157,19 @@ def test_a_deadline_that_is_no_positive_number_is_refused(header: str, client: h
     assert "X-Request-Timeout" in answer.json()["detail"]
 
 
-def test_a_client_that_goes_away_frees_its_places_and_is_not_run(start: Callable[..., Any], png: bytes) -> None:
-    running = start(queue_items=4)
+@pytest.mark.parametrize("priority", ["interactive", "bulk"])
+def test_a_client_that_goes_away_frees_its_places_and_is_not_run(
+    start: Callable[..., Any], png: bytes, priority: str
+) -> None:
+    running = start(queue_items=8)
     with running.occupied(1) as busy:
         with connected(running) as connection:
             body = PAIR % (png, png)
             head = HEAD.replace("image/png", "multipart/form-data; boundary=x")
+            head = head.replace("/embed", f"/embed?priority={priority}")
             connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
             running.wait_for(lambda: running.metric("simvae_queue_items") == busy + 2)
+            assert running.metric("simvae_queue_bulk_items") == (2 if priority == "bulk" else 0)
         running.wait_for(lambda: running.metric("simvae_dropped_total", reason="client-gone") == 1)
         assert running.app.state.budget.held_bytes == 0
     running.wait_for(lambda: running.metric("simvae_queue_items") == 0)

@@ -69,9 +69,9 @@ def test_metrics_count_what_happened(start: Callable[..., Any], png: bytes) -> N
         "simvae_items_total 4.0",
         'simvae_requests_total{code="200",route="/embed"} 2.0',
         'simvae_request_duration_seconds_count{route="/embed"} 2.0',
-        'simvae_stage_duration_seconds_count{stage="decode"} 2.0',
-        'simvae_stage_duration_seconds_count{stage="queue"} 2.0',
-        'simvae_stage_duration_seconds_count{stage="inference"} 2.0',
+        'simvae_stage_duration_seconds_count{priority="interactive",stage="decode"} 2.0',
+        'simvae_stage_duration_seconds_count{priority="interactive",stage="queue"} 2.0',
+        'simvae_stage_duration_seconds_count{priority="interactive",stage="inference"} 2.0',
         'simvae_image_errors_total{kind="unsupported-image-format"} 1.0',
         "simvae_queue_items 0.0",
     ):

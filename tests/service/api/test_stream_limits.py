@@ -120,11 +120,12 @@ def test_without_any_room_a_stream_is_refused_before_it_begins(start: Callable[.
     assert running.client.post("/embed", content=line, headers=headers).status_code == 200
 
 
+@pytest.mark.parametrize("priority", ["interactive", "bulk"])
 def test_a_client_that_goes_away_frees_its_places_and_is_not_run(
-    start: Callable[..., Any], streaming: Streaming, line: bytes
+    start: Callable[..., Any], streaming: Streaming, line: bytes, priority: str
 ) -> None:
     running = start()
-    with streaming(running) as stream:
+    with streaming(running, priority=priority) as stream:
         stream.send(line)
         stream.line()
         with running.occupied(1) as busy:

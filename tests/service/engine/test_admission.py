@@ -73,6 +73,58 @@ def test_idle_time_does_not_count_as_work(monkeypatch: pytest.MonkeyPatch) -> No
     assert caught.value.retry_after_s == pytest.approx(1, rel=0.05)
 
 
+def test_the_advice_is_for_what_goes_before_the_one_who_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    admission = Admission(40, 1)
+    admission.reserve(10, 0)
+    admission.reserve(20, 0, "bulk")
+    for _ in range(100):  # interactive items take 0.1 s each, and bulk gets every second of them another one done
+        now += 1
+        admission.release(10, 0)
+        admission.release(1, 0, bulk_items=1)
+        admission.reserve(10, 0)
+        admission.reserve(1, 0, "bulk")
+    assert admission.wait_s("interactive") == pytest.approx(10 * 0.1, rel=0.05)
+    assert admission.wait_s("bulk") == pytest.approx(10 * 0.1 + 20 * 1, rel=0.05)
+    with pytest.raises(QueueFullError) as caught:
+        admission.reserve(1, 0, "bulk")
+    assert caught.value.retry_after_s == admission.wait_s("bulk")
+
+
+def test_what_would_hardly_be_done_in_time_is_refused_and_what_is_late_already_is_not() -> None:
+    admission = Admission(1000, 1)
+    admission.reserve(100, 0, within_s=0.001)  # nothing goes before it
+    wait_s = admission.wait_s("interactive")
+    for within_s in (0.9 * wait_s, 0.01):
+        with pytest.raises(QueueFullError, match=r"goes before, too much for an answer within .* try later"):
+            admission.reserve(1, 0, within_s=within_s)
+        with pytest.raises(QueueFullError):
+            admission.check("interactive", within_s)
+    for within_s in (3 * wait_s, 0.0, -1.0, None):
+        admission.reserve(1, 0, within_s=within_s)
+    admission.reserve(100, 0, "bulk")
+    admission.check("interactive", 3 * wait_s)
+    with pytest.raises(QueueFullError):
+        admission.check("bulk", 3 * wait_s)
+
+
+def test_bulk_leaves_a_quarter_of_the_items_and_of_the_bytes() -> None:
+    for items, size_bytes in ((60, 0), (0, 600)):
+        admission = Admission(80, 800)
+        admission.reserve(items, size_bytes, "bulk")
+        admission.check("interactive")
+        with pytest.raises(QueueFullError, match="but for the quarter"):
+            admission.reserve(1, 1, "bulk")
+        with pytest.raises(QueueFullError):
+            admission.check("bulk")
+        admission.reserve(20, 200)
+        with pytest.raises(QueueFullError):
+            admission.check("interactive")
+    with pytest.raises(RequestTooLargeError, match="at most 60 images and 600 bytes in one bulk request"):
+        admission.reserve(61, 0, "bulk")
+
+
 def test_one_who_waits_gets_room_as_soon_as_there_is_some() -> None:
     admission = Admission(1, 10)
     admission.reserve(1, 10)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.engine.engine import Embedding, Engine, Reconstruction
+from service.engine.engine import Embedding, Embeddings, Engine, Reconstruction
 from service.engine.errors import NotReadyError, QueueFullError, RequestTooLargeError
 from service.engine.images import (
     DecodeLimits,
@@ -161,6 +161,28 @@ def test_two_models_share_one_runtime(tiny_bundle: Path, tiny_rgb_bundle: Path, 
     for engine in engines:
         engine.close()
     assert runtime.alive, "an engine does not end what it did not make"
+    runtime.close()
+
+
+def test_bulk_gives_the_same_vectors_but_never_takes_all_cores_for_one_image(
+    tiny_bundle: Path, png: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = Runtime(runners=1)
+    engine = Engine.load(tiny_bundle, runtime=runtime)
+    encode, ways = engine.model.encode, list[bool]()
+
+    def record(pixels: np.ndarray, *, alone: bool = False) -> Embeddings:
+        ways.append(alone)
+        return encode(pixels, alone=alone)
+
+    monkeypatch.setattr(engine.model, "encode", record)
+    vectors = [engine.embed([png], priority=priority).mean for priority in ("bulk", "interactive")]
+    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-6)
+    assert ways == [False, True]
+    (seen,) = engine.reconstruct([png], priority="bulk")
+    np.testing.assert_allclose(seen.embedding.mean, vectors[0][0], atol=1e-5)
+    (outcome,) = engine.submit([png], "embed", priority="bulk").future.result(WAIT_S)
+    assert isinstance(outcome, Embedding)
     runtime.close()
 
 
