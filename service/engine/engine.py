@@ -20,6 +20,7 @@ from service.engine.errors import EngineError
 from service.engine.images import ImageError, Pixels
 from service.engine.inputs import ImageInput, is_small, read_image, size_bytes
 from service.engine.model import Model
+from service.engine.providers import GpuOptions
 from service.engine.results import Embedding, Embeddings, Reconstruction
 from service.engine.runtime import Runtime, Work
 from service.engine.ticket import Post, Ticket, Timings
@@ -28,6 +29,7 @@ __all__ = [
     "Embedding",
     "Embeddings",
     "Engine",
+    "GpuOptions",
     "ImageInput",
     "Reconstruction",
     "Task",
@@ -60,25 +62,29 @@ class Engine:
         threads: int | None = None,
         threads_alone: int | None = None,
         runtime: Runtime | None = None,
+        gpu: GpuOptions | None = None,
     ) -> "Engine":
         """Loads a bundle, checks it against its golden outputs and warms it up.
 
         Args:
             path: The directory that holds `manifest.json`.
-            device: `auto`, `cpu`, `cuda` or `cuda:N`.
+            device: `auto`, `cpu`, `cuda`, `cuda:N`, `cuda:N,M` for several GPUs, or the same with `tensorrt`.
             precision: Of the encoder; the bundle must have it.
             threads: Of a run on the CPU beside others; None takes an equal part of the usable CPUs.
             threads_alone: Of a run of one image when nothing else runs; None takes all usable CPUs.
             runtime: Shared by several engines, which then share its queue and its limits; None makes one that
                 `close` ends.
+            gpu: Of the device, if it is one; None takes the defaults.
 
         Raises:
             BundleError: The bundle is incomplete, changed, or does not give its golden outputs here.
             DeviceError: The device is not there.
         """
-        model = Model.load(path, device=device, threads=threads, threads_alone=threads_alone, precision=precision)
+        model = Model.load(
+            path, device=device, threads=threads, threads_alone=threads_alone, precision=precision, gpu=gpu
+        )
         engine = cls(model, runtime)
-        model.warm_up(engine.runtime.max_batch)
+        engine._warm_up()
         return engine
 
     @property
@@ -195,6 +201,13 @@ class Engine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _warm_up(self) -> None:
+        max_batch = self.runtime.max_batch
+        if self.model.device == "cpu":
+            self.model.warm_up(max_batch)
+        else:  # where it will run: what is recorded for a GPU belongs to a thread
+            self.runtime.on_each_thread(self.model.device, functools.partial(self.model.warm_up, max_batch))
 
     def _wait(self, images: Sequence[ImageInput], task: Task) -> list[Any]:
         work = self._work(images)

@@ -177,6 +177,19 @@ def test_lanes_of_one_device_share_its_threads_and_devices_do_not() -> None:
 
 
 @pytest.mark.parametrize(
+    ("device", "threads"), [("cuda:0", 1), ("cuda:1", 1), ("cuda:0,1,3", 3), ("tensorrt:0,1", 2), ("cpu", 4)]
+)
+def test_every_gpu_has_one_inference_thread_behind_one_queue(device: str, threads: int) -> None:
+    runtime = Runtime(runners=4)
+    numbers: list[int] = []
+    runtime.on_each_thread(device, numbers.append)
+    assert numbers == list(range(threads))
+    runtime.close()
+    with pytest.raises(NotReadyError):
+        runtime.on_each_thread(device, numbers.append)
+
+
+@pytest.mark.parametrize(
     ("small", "device", "thread"), [(True, "cpu", "inference"), (False, "cpu", "decode"), (True, "cuda:0", "decode")]
 )
 def test_small_images_are_decoded_where_they_are_run_and_never_by_what_feeds_a_gpu(
