@@ -26,6 +26,11 @@ __all__ = ["Sessions", "open_sessions"]
 
 _log = logging.getLogger(__name__)
 
+_HINT = (
+    "Check the NVIDIA driver, and that the libraries of CUDA, cuDNN and TensorRT fit this onnxruntime-gpu; "
+    "ONNX Runtime's own lines in the log name what is missing."
+)
+
 # Creating sessions at the same time is not safe: https://github.com/microsoft/onnxruntime/issues/27089
 _creating = threading.Lock()
 
@@ -138,13 +143,10 @@ def _open_on_gpu(
     try:
         session = _open(ort, file, options, [*chosen] if strict else [*chosen, CPU])
     except Exception as error:  # ONNX Runtime's own exceptions share no base class
-        raise DeviceError(f"The GPU {name} cannot be used: {first_line(error)}") from error
+        raise DeviceError(f"The GPU {name} cannot be used: {first_line(error)} {_HINT}") from error
     wanted, found = chosen[0][0], session.get_providers()[0]
     if found != wanted:
-        raise DeviceError(
-            f"Expected {wanted} on the GPU {name}, but a session got {found}: check the NVIDIA driver, and that its "
-            "CUDA version and the libraries of CUDA, cuDNN and TensorRT fit this onnxruntime-gpu."
-        )
+        raise DeviceError(f"Expected {wanted} on the GPU {name}, but a session got {found}. {_HINT}")
     return session
 
 

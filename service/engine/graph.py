@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.errors import DeviceLostError, first_line
+from service.engine.errors import DeviceError, DeviceLostError, first_line
 from service.engine.lost import is_lost
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ __all__ = ["DeviceGraph", "Graph", "HostGraph", "bucket"]
 Array = NDArray[Any]
 _DTYPES = {"tensor(uint8)": np.uint8, "tensor(float16)": np.float16, "tensor(float)": np.float32}
 _NO_CUDA_GRAPH = -1
+_RECORDED_TOLERANCE = 0.01
 
 
 class Graph(Protocol):
@@ -119,12 +120,35 @@ class DeviceGraph:
         """See `Graph`. CUDA graphs are recorded, and from then on used in the calling thread and in no other.
 
         ONNX Runtime keeps them by thread, and nothing else of the process may use a GPU while one is recorded.
+
+        Raises:
+            DeviceLostError: The GPU has failed.
+            DeviceError: What was recorded gives other outputs than the kernels do one by one.
         """
-        self._recorder = threading.get_ident()
+        self._recorder = threading.get_ident() if self._cuda_graphs else None
         largest = bucket(max_batch)
         # The largest first, so that memory is taken once; then the smallest, so that TensorRT knows both ends.
         for size in (largest, *(1 << power for power in range(largest.bit_length() - 1))):
             self.run(np.zeros((size, *self._input.shape[1:]), _DTYPES[self._input.type]))
+            if self._cuda_graphs:
+                self._check_recorded(size)
+
+    def _check_recorded(self, size: int) -> None:
+        """A kernel that takes arguments from memory which it gives back is recorded without an error, and wrongly."""
+        dtype = _DTYPES[self._input.type]
+        noise = np.random.default_rng(size).uniform(0, 256 if dtype is np.uint8 else 1, (size, *self._input.shape[1:]))
+        batch = noise.astype(dtype)
+        found = self.run(batch)
+        recorder, self._recorder = self._recorder, None
+        expected = self.run(batch)
+        self._recorder = recorder
+        for port, a, b in zip(self._outputs, found, expected, strict=True):
+            difference = float(np.abs(a.astype(np.float64) - b).max())
+            if not difference <= _RECORDED_TOLERANCE * max(1.0, float(np.abs(b).max())):
+                raise DeviceError(
+                    f"Expected CUDA graphs to give the same {port.name}, found a difference of {difference:g} in "
+                    f"batches of {size}: do without CUDA graphs for this model."
+                )
 
     def _run(self, batch: Array, size: int) -> list[Array]:
         if size not in self._buffers:

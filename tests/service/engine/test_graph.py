@@ -129,6 +129,22 @@ def test_cuda_graphs_are_of_one_size_and_of_the_thread_that_warmed_up(session: o
     assert recorded(4) == "-1"
 
 
+def test_a_recording_that_does_not_follow_its_input_is_refused(
+    session: ort.InferenceSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph, run, recorded = DeviceGraph(session, LATENTS, None, cuda_graphs=True), session.run_with_iobinding, set()
+
+    def replay(binding: ort.IOBinding, options: ort.RunOptions) -> None:
+        number = options.get_run_config_entry("gpu_graph_id")
+        if number == "-1" or number not in recorded:
+            run(binding, options)
+            recorded.add(number)
+
+    monkeypatch.setattr(session, "run_with_iobinding", replay)
+    with pytest.raises(DeviceError, match=r"Expected CUDA graphs to give the same mean, found .* in batches of 4"):
+        graph.warm_up(4)
+
+
 def test_a_gpu_that_fails_is_lost_and_one_that_is_full_is_not(
     graph: DeviceGraph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
