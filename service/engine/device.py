@@ -143,7 +143,7 @@ def _open_on_gpu(
     try:
         session = _open(ort, file, options, [*chosen] if strict else [*chosen, CPU])
     except Exception as error:  # ONNX Runtime's own exceptions share no base class
-        raise DeviceError(f"The GPU {name} cannot be used: {first_line(error)} {_HINT}") from error
+        raise DeviceError(f"The GPU {name} cannot be used: {first_line(error).rstrip('.')}. {_HINT}") from error
     wanted, found = chosen[0][0], session.get_providers()[0]
     if found != wanted:
         raise DeviceError(f"Expected {wanted} on the GPU {name}, but a session got {found}. {_HINT}")

@@ -84,7 +84,11 @@ class Engine:
             path, device=device, threads=threads, threads_alone=threads_alone, precision=precision, gpu=gpu
         )
         engine = cls(model, runtime)
-        engine._warm_up()
+        try:
+            engine._warm_up()
+        except BaseException:
+            engine.close()
+            raise
         return engine
 
     @property

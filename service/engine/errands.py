@@ -21,14 +21,13 @@ class Errand:
         self.done: Future[None] = Future()
 
     def make(self) -> None:
-        """Makes the call; never raises an `Exception`."""
+        """Makes the call, and tells who waits; an `Exception` goes no further."""
         try:
             self._call(self._number)
-        except Exception as error:
-            self.done.set_exception(error)
         except BaseException as error:
             self.done.set_exception(error)
-            raise
+            if not isinstance(error, Exception):
+                raise
         else:
             self.done.set_result(None)
 
@@ -43,7 +42,7 @@ class Errands:
         return number in self._waiting
 
     def give(self, number: int, call: Call) -> Future[None]:
-        """Leaves a call for a thread."""
+        """Leaves a call for a thread that has none."""
         errand = self._waiting[number] = Errand(number, call)
         return errand.done
 

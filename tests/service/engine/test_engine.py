@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from service.engine.engine import Embedding, Engine, Reconstruction
-from service.engine.errors import NotReadyError, QueueFullError, RequestTooLargeError
+from service.engine.errors import DeviceError, NotReadyError, QueueFullError, RequestTooLargeError
 from service.engine.images import (
     DecodeLimits,
     ImageError,
@@ -214,6 +214,20 @@ def test_several_gpus_are_all_warm_before_the_first_image_and_share_the_work(
         images = list(np.random.default_rng(0).integers(0, 256, (16, 28, 28, 1), dtype=np.uint8))
         found = engine.embed(images)
     np.testing.assert_allclose(found.mean, expected.encode(np.stack(images)).mean, atol=1e-5)
+
+
+def test_an_engine_that_cannot_be_warmed_up_leaves_no_threads_behind(
+    tiny_bundle: Path, as_on_gpus: Callable[..., Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(max_batch: int, replica: int) -> None:
+        raise DeviceError(f"GPU {replica} cannot run {max_batch}.")
+
+    model, before = as_on_gpus(tiny_bundle), threading.active_count()
+    monkeypatch.setattr(model, "warm_up", fail)
+    monkeypatch.setattr(Model, "load", lambda *_, **__: model)
+    with pytest.raises(DeviceError, match="GPU 0 cannot run 64"):
+        Engine.load(tiny_bundle, device="cuda:0,1")
+    assert threading.active_count() == before
 
 
 def together(meeting: threading.Barrier, run: Callable[[np.ndarray], list[np.ndarray]]) -> Callable[..., object]:
