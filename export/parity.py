@@ -87,7 +87,7 @@ def open_graph(path: Path) -> Run:
     Raises:
         BundleError: ONNX Runtime cannot load it.
     """
-    (session,) = open_sessions((path,), "cpu", threads=1).graphs
+    ((session,),) = open_sessions((path,), "cpu", threads=1).replicas
     return _runner(session)
 
 

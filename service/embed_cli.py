@@ -44,7 +44,7 @@ def _command(
     folder: Annotated[Path, typer.Argument(help="Searched for images, with all its subfolders.", show_default=False)],
     out: Annotated[Path, typer.Argument(help="A .npy (rows are listed in a .jsonl beside it) or a .parquet file.")],
     model: Annotated[Path, typer.Option(help="The bundle: a directory <name>/<version> with a manifest.json.")],
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, cuda:N,M, or tensorrt likewise.")] = "auto",
     precision: Annotated[
         _Precision, typer.Option(help="Of the encoder; the bundle must have it.")
     ] = _Precision.float32,

@@ -8,6 +8,7 @@ Both are trained for a moment and exported by the commands a user would type; th
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from service.engine.images import DecodeLimits, Pixels, decode_image, encode_png
-from service.engine.manifest import Manifest
+from service.engine.manifest import Manifest, Precision
 from training.datasets.sources import open_source
 
 __all__ = ["WORKLOADS", "Workload", "prepare"]
@@ -55,19 +56,21 @@ class Workload:
         return np.stack([decode_image(content, spec, DecodeLimits()) for content in self.contents])
 
 
-def prepare(name: str, folder: Path) -> Workload:
+def prepare(name: str, folder: Path, precisions: Sequence[Precision] = ()) -> Workload:
     """Makes a workload, or takes the one that was made before.
 
     Args:
         name: Which.
         folder: Everything is kept below it.
+        precisions: Of further encoders, for a workload that is made.
     """
     images, bundle = folder / "images" / name, folder / "models" / name / "1"
     if not bundle.exists():
         images.mkdir(parents=True, exist_ok=True)
         arguments = WORKLOADS[name](images)
         _run("simvae-train", *arguments, "--out", str(folder / "runs" / name))
-        _run("simvae-export", str(folder / "runs" / name), str(bundle.parent))
+        further = [word for precision in precisions for word in ("--precision", precision)]
+        _run("simvae-export", str(folder / "runs" / name), str(bundle.parent), *further)
     return Workload(name, bundle, tuple(sorted(images.iterdir())))
 
 

@@ -143,7 +143,7 @@ def _ignore_repeated_signals() -> None:
 def _command(
     models: Annotated[Path | None, typer.Option(help="Directory of <name>/<version>/ bundles, or one bundle.")] = None,
     default_model: Annotated[str | None, typer.Option(help="Answers requests that name no model.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N, cuda:N,M, or tensorrt likewise.")] = None,
     precision: Annotated[str | None, typer.Option(help="float32, float16 or int8, if the bundle has it.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 for every one.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 for a free one.")] = None,

@@ -3,14 +3,13 @@
 import os
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from service.engine.bundle import Manifest
-from service.engine.priority import Priority
+from service.engine.priority import PRIORITIES, Priority
 from service.engine.ticket import Timings
 
 __all__ = ["CONTENT_TYPE_LATEST", "METRICS_DIR", "Metrics"]
@@ -55,7 +54,7 @@ class Metrics:
         )
         self._stages = {
             priority: [self.stage.labels(name, priority) for name in ("decode", "queue", "inference")]
-            for priority in get_args(Priority)
+            for priority in PRIORITIES
         }
         self.items = Counter(
             "simvae_items", "Items that went through a model; items / batches = mean batch.", registry=registry

@@ -10,7 +10,7 @@ from service.api.metrics import Metrics
 from service.api.settings import Settings
 from service.engine.bundle import BundleError, find_bundles
 from service.engine.cpu import decode_threads, inference_threads, runners, usable_cpus
-from service.engine.engine import Engine
+from service.engine.engine import Engine, GpuOptions
 from service.engine.errors import DeviceError, NotReadyError
 from service.engine.images import DecodeLimits
 from service.engine.priority import Priority
@@ -156,6 +156,7 @@ class Repository:
                 threads=settings.inference_threads or inference_threads(cpus),
                 threads_alone=settings.inference_threads,
                 runtime=self._runtime,
+                gpu=GpuOptions(settings.cuda_graphs, settings.tensorrt_cache),
             )
             manifest = engine.manifest
             if manifest.reference in engines:

@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.engine.bundle import Precision
 from service.engine.images import MOST_PIXELS
+from service.engine.place import PATTERN
 
 __all__ = ["PREFIX", "Settings", "SettingsError", "read_settings"]
 
@@ -31,7 +32,9 @@ class Settings(BaseSettings):
 
     models: Path = Path("models")
     default_model: str | None = None
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")] = "auto"
+    device: Annotated[str, Field(pattern=rf"^({PATTERN})$")] = "auto"
+    cuda_graphs: bool = False
+    tensorrt_cache: Path | None = None
     precision: Precision = "float32"
 
     host: str = "127.0.0.1"

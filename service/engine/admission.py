@@ -8,10 +8,9 @@ Knows nothing of what the items are.
 import math
 import threading
 import time
-from typing import get_args
 
 from service.engine.errors import NotReadyError, QueueFullError, RequestTooLargeError
-from service.engine.priority import Priority, room
+from service.engine.priority import PRIORITIES, Priority, room
 
 __all__ = ["Admission"]
 
@@ -34,7 +33,7 @@ class Admission:
             raise ValueError(f"Expected room for at least one item and byte, found {max_items} and {max_bytes}.")
         self.max_items, self.max_bytes = max_items, max_bytes
         self._most: dict[Priority, tuple[int, int]] = {
-            priority: (room(max_items, priority), room(max_bytes, priority)) for priority in get_args(Priority)
+            priority: (room(max_items, priority), room(max_bytes, priority)) for priority in PRIORITIES
         }
         self._items = self._bytes = 0
         self._interactive, self._bulk = _Flow(), _Flow()

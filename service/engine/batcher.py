@@ -11,20 +11,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from service.engine.decoding import decode_item
-from service.engine.errors import EngineError, InferenceError, NotReadyError
-from service.engine.priority import Priority, Turns, turn_size
+from service.engine.errands import Errands
+from service.engine.errors import DeviceLostError, InferenceError, blame, not_run
+from service.engine.lane import Lane
+from service.engine.priority import Turns, turn_size
 from service.engine.ticket import Item
 
-__all__ = ["Batcher", "Lane", "Outcomes", "not_run"]
+__all__ = ["Batcher", "Outcomes"]
 
 _log = logging.getLogger(__name__)
 
-P = TypeVar("P")
-R = TypeVar("R")
 Outcome = tuple[Item, object]
 Outcomes = Sequence[Outcome]
 """Items with what became of each: a result, or the error that befell it."""
@@ -33,27 +32,6 @@ _WORTH_SHARING_S = 0.004
 """Work that takes less is not divided between threads: what they share of the interpreter costs more than is won."""
 _WORTH_DIVIDING_S = 0.001
 """A lone item that takes less is not run alone: waking more threads costs more than they win."""
-
-
-@dataclass(frozen=True, eq=False)
-class Lane(Generic[P, R]):
-    """Items that can share a batch.
-
-    Attributes:
-        run: Takes 1 to `max_batch` payloads and returns one result for each, in order.
-        max_batch: At least 1.
-        run_alone: The same, for a lone item that has the device to itself; None where there is no better way.
-        priority: Of all its items.
-    """
-
-    run: Callable[[Sequence[P]], Sequence[R]]
-    max_batch: int
-    run_alone: Callable[[Sequence[P]], Sequence[R]] | None = None
-    priority: Priority = "interactive"
-
-    def __post_init__(self) -> None:
-        if self.max_batch < 1:
-            raise ValueError(f"Expected batches of at least one item, found {self.max_batch}.")
 
 
 class Batcher:
@@ -77,12 +55,16 @@ class Batcher:
         self._pace: dict[Lane[Any, Any], float] = {}
         self._turns = Turns()
         self._turn_size: dict[Lane[Any, Any], int] = {}
+        self._errands = Errands()
         self._open = True
         self._idle = 0
         self._wake = threading.Condition()
         # Daemons, because a library must not keep a program alive that forgot to close it.
         names = ["inference", *(f"inference-{number}" for number in range(2, threads + 1))]
-        self._threads = [threading.Thread(target=self._work, name=name, daemon=True) for name in names]
+        self._threads = [
+            threading.Thread(target=self._work, args=(number,), name=name, daemon=True)
+            for number, name in enumerate(names)
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -109,6 +91,20 @@ class Batcher:
         if items:
             self._run(lane, items)
 
+    def on_each_thread(self, call: Callable[[int], None]) -> None:
+        """Has the threads make a call one after the other, each between its batches, with its number from 0.
+
+        Raises:
+            NotReadyError: Closed, or a thread died; beside whatever the call raises.
+        """
+        for number in range(len(self._threads)):
+            with self._wake:
+                if not self._open:
+                    raise not_run()
+                done = self._errands.give(number, call)
+                self._wake.notify_all()
+            done.result()
+
     def pace_s(self, lane: Lane[Any, Any]) -> float:
         """Seconds that an item of a lane takes in a batch, of late; infinite before the first."""
         return self._pace.get(lane, math.inf)
@@ -119,28 +115,33 @@ class Batcher:
         for thread in self._threads:
             thread.join(timeout_s)
 
-    def _work(self) -> None:
+    def _work(self, number: int) -> None:
         try:
-            while self._step():
+            while self._step(number):
                 pass
         except BaseException:
             _log.critical("An inference thread died; the process must be replaced.", exc_info=True)
         finally:
             self._stop()
 
-    def _step(self) -> bool:
+    def _step(self, number: int) -> bool:
         """Takes a batch and runs it; False when closed. Its own function, so nothing of the batch outlives it."""
         with self._wake:
             self._idle += 1
-            self._wake.wait_for(lambda: self._lanes or not self._open)
+            self._wake.wait_for(lambda: self._lanes or number in self._errands or not self._open)
             self._idle -= 1
-            if not self._lanes:
-                return False
-            lane, items, refused = self._take()
-            alone = len(items) == 1 and not self._lanes and self._idle == len(self._threads) - 1
-            alone = alone and self.pace_s(lane) >= _WORTH_DIVIDING_S
+            errand = self._errands.take(number)
+            if errand is None:
+                if not self._lanes:
+                    return False
+                lane, items, refused = self._take()
+                alone = len(items) == 1 and not self._lanes and self._idle == len(self._threads) - 1
+                alone = alone and self.pace_s(lane) >= _WORTH_DIVIDING_S
             if self._lanes:
                 self._wake.notify()
+        if errand is not None:
+            errand.make()
+            return True
         if refused:
             self._settle(refused)
         count, taken_at = len(items), time.perf_counter()
@@ -199,6 +200,8 @@ class Batcher:
         """Runs and settles the items, taking them out of the list."""
         try:
             outcomes = self._call(lane, items, alone=alone)
+        except DeviceLostError:  # nothing that follows could succeed, so the thread ends, and that is seen
+            raise
         except Exception as error:  # whatever the callable raises is the batch's outcome, not the thread's end
             if len(items) > 1:
                 _log.warning("A batch of %d items failed; each is tried alone.", len(items), exc_info=True)
@@ -208,7 +211,7 @@ class Batcher:
                     del items[0]
                 return
             _log.exception("An item failed alone.")
-            outcomes = [(item, _blame(error)) for item in items]
+            outcomes = [(item, blame(error)) for item in items]
         items.clear()
         self._settle(outcomes)
 
@@ -232,19 +235,7 @@ class Batcher:
             self._open = False
             waiting = [item for lane in self._lanes.values() for item in lane]
             self._lanes.clear()
+            self._errands.refuse(not_run())
             self._wake.notify_all()
         if waiting:
             self._settle([(item, not_run()) for item in waiting])
-
-
-def _blame(error: Exception) -> EngineError:
-    if isinstance(error, EngineError):
-        return error
-    blame = InferenceError("The model failed on this image.")  # the cause stays in the log: it is ours, not theirs
-    blame.__cause__ = error
-    return blame
-
-
-def not_run() -> NotReadyError:
-    """The outcome of an item that nothing will run any more."""
-    return NotReadyError("The engine has stopped; this item was not processed.")

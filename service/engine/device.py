@@ -5,17 +5,18 @@ Knows files and devices; what a graph computes is `service.engine.model`.
 
 import importlib
 import logging
-import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from service.engine import cpu
+from service.engine import cpu, providers
 from service.engine.bundle import BundleError
-from service.engine.errors import DeviceError
+from service.engine.errors import DeviceError, first_line
+from service.engine.place import Place, read_place
+from service.engine.providers import CPU, CUDA, GpuOptions, Provider
 from service.engine.wheels import check_runtime
 
 if TYPE_CHECKING:
@@ -25,7 +26,10 @@ __all__ = ["Sessions", "open_sessions"]
 
 _log = logging.getLogger(__name__)
 
-_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+_HINT = (
+    "Check the NVIDIA driver, and that the libraries of CUDA, cuDNN and TensorRT fit this onnxruntime-gpu; "
+    "ONNX Runtime's own lines in the log name what is missing."
+)
 
 # Creating sessions at the same time is not safe: https://github.com/microsoft/onnxruntime/issues/27089
 _creating = threading.Lock()
@@ -36,37 +40,46 @@ class Sessions:
     """The graphs of one bundle on one device.
 
     Attributes:
-        device: `cpu` or `cuda:N`; never `auto`.
+        place: Where they are; never `auto`.
         provider: What ONNX Runtime calls it.
-        graphs: One `onnxruntime.InferenceSession` per file, in order.
+        replicas: For the CPU, or for each GPU of the place in order: one `onnxruntime.InferenceSession` per file.
     """
 
-    device: str
+    place: Place
     provider: str
-    graphs: "tuple[onnxruntime.InferenceSession, ...]"
+    replicas: "tuple[tuple[onnxruntime.InferenceSession, ...], ...]"
 
 
-def open_sessions(files: Sequence[Path], device: str, threads: int | None = None) -> Sessions:
+def open_sessions(
+    files: Sequence[Path],
+    device: str,
+    threads: int | None = None,
+    options: GpuOptions | None = None,
+    half: Collection[Path] = (),
+) -> Sessions:
     """Opens graphs on a device.
 
     Args:
         files: ONNX files.
-        device: `cpu`; `cuda` or `cuda:N`, which is that GPU or an error; `auto`, which is the first GPU if a session
-            really gets it, else the CPU.
+        device: `cpu`; `cuda` or `cuda:N`, which is that GPU or an error; `cuda:N,M`, which is all of these GPUs or an
+            error; the same with `tensorrt`; `auto`, which is the first GPU if a session really gets it, else the CPU.
         threads: Of one run on the CPU; None takes half of the usable CPUs.
+        options: Of GPUs; None takes the defaults.
+        half: Those of the files that compute in float16.
 
     Raises:
         DeviceError: The device is unknown or cannot be had, or ONNX Runtime is not installed properly.
         BundleError: A file is not a graph that ONNX Runtime can load.
     """
-    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device):
-        raise DeviceError(f"Expected the device auto, cpu, cuda or cuda:N; found {device!r}.")
+    place, options = read_place(device), options or GpuOptions()
+    if options.cuda_graphs and place.kind != "cuda":
+        raise DeviceError(f"Expected the device cuda for CUDA graphs, found {device!r}: choose it, or do without them.")
     ort = _import_runtime()
-    if device.startswith("cuda"):
-        return _open_on_gpu(ort, files, int(device.partition(":")[2] or 0), strict=True)
-    if device == "auto" and _CUDA in ort.get_available_providers():
+    if place.gpus:
+        return _open_on_gpus(ort, files, place, options, half, strict=True)
+    if place.kind == "auto" and CUDA in ort.get_available_providers():
         try:
-            return _open_on_gpu(ort, files, 0, strict=False)
+            return _open_on_gpus(ort, files, Place("cuda", (0,)), options, half, strict=False)
         except DeviceError:
             _log.warning("No session gets the GPU, so the CPU is used.", exc_info=True)
     return _open_on_cpu(ort, files, threads or cpu.inference_threads(cpu.usable_cpus()))
@@ -85,43 +98,56 @@ def _open_on_cpu(ort: ModuleType, files: Sequence[Path], threads: int) -> Sessio
     sessions = []
     for file in files:
         try:
-            sessions.append(_open(ort, file, options, [_CPU]))
+            sessions.append(_open(ort, file, options, [CPU]))
         except Exception as error:  # ONNX Runtime's own exceptions share no base class
-            raise BundleError(
-                f"{file}: expected a graph that ONNX Runtime loads, found {_first_line(error)}"
-            ) from error
-    return Sessions("cpu", _CPU, tuple(sessions))
+            raise BundleError(f"{file}: expected a graph that ONNX Runtime loads, found {first_line(error)}") from error
+    return Sessions(Place("cpu"), CPU, (tuple(sessions),))
 
 
-def _open_on_gpu(ort: ModuleType, files: Sequence[Path], number: int, *, strict: bool) -> Sessions:
-    """Every session must get the GPU; when strict, for every one of its nodes."""
-    if _CUDA not in ort.get_available_providers():
+def _open_on_gpus(
+    ort: ModuleType,
+    files: Sequence[Path],
+    place: Place,
+    options: GpuOptions,
+    half: Collection[Path],
+    *,
+    strict: bool,
+) -> Sessions:
+    """Every session must get its GPU; when strict, for every one of its nodes."""
+    wanted = providers.NAMES[place.kind]
+    if wanted not in ort.get_available_providers():
         raise DeviceError(
-            f"Expected an ONNX Runtime with CUDA, found one with {', '.join(ort.get_available_providers())}: "
+            f"Expected an ONNX Runtime with {wanted}, found one with {', '.join(ort.get_available_providers())}: "
             "install simvae with the extra gpu instead of cpu, or choose the device cpu."
         )
     ort.preload_dlls(directory="")  # finds the CUDA libraries that pip installed; without it cuDNN is "not found"
+    replicas = []
+    for gpu in place.gpus:
+        sessions = []
+        for file in files:
+            if place.kind == "tensorrt":
+                chosen = providers.tensorrt(gpu, options, file, half=file in half)
+            else:
+                chosen = providers.cuda(gpu, options)
+            sessions.append(_open_on_gpu(ort, file, f"{place.kind}:{gpu}", chosen, strict=strict))
+        replicas.append(tuple(sessions))
+    return Sessions(place, wanted, tuple(replicas))
+
+
+def _open_on_gpu(
+    ort: ModuleType, file: Path, name: str, chosen: list[Provider], *, strict: bool
+) -> "onnxruntime.InferenceSession":
     options = _options(ort)
     if strict:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    settings = {
-        "device_id": str(number),
-        "use_tf32": "0",  # full float32, so that vectors are those of the export
-        "cudnn_conv_algo_search": "HEURISTIC",  # the default times every algorithm anew for every batch size
-        "arena_extend_strategy": "kSameAsRequested",
-    }
-    providers = [(_CUDA, settings)] if strict else [(_CUDA, settings), _CPU]
     try:
-        sessions = tuple(_open(ort, file, options, providers) for file in files)
-    except Exception as error:  # as above
-        raise DeviceError(f"The GPU cuda:{number} cannot be used: {_first_line(error)}") from error
-    found = {session.get_providers()[0] for session in sessions}
-    if found != {_CUDA}:
-        raise DeviceError(
-            f"Expected the GPU cuda:{number}, but the sessions got {', '.join(sorted(found))}: "
-            "check the NVIDIA driver and that its CUDA version fits this onnxruntime-gpu."
-        )
-    return Sessions(f"cuda:{number}", _CUDA, sessions)
+        session = _open(ort, file, options, [*chosen] if strict else [*chosen, CPU])
+    except Exception as error:  # ONNX Runtime's own exceptions share no base class
+        raise DeviceError(f"The GPU {name} cannot be used: {first_line(error).rstrip('.')}. {_HINT}") from error
+    wanted, found = chosen[0][0], session.get_providers()[0]
+    if found != wanted:
+        raise DeviceError(f"Expected {wanted} on the GPU {name}, but a session got {found}. {_HINT}")
+    return session
 
 
 def _options(ort: ModuleType) -> "onnxruntime.SessionOptions":
@@ -139,7 +165,3 @@ def _open(
     with _creating:
         # Fallback would re-create a failing session on another provider, in the middle of a request, and go on.
         return ort.InferenceSession(file, options, providers=providers, enable_fallback=0)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

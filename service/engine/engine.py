@@ -14,21 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine import similarity
-from service.engine.batcher import Lane
 from service.engine.bundle import Manifest, Precision
 from service.engine.errors import EngineError
-from service.engine.images import ImageError, Pixels
+from service.engine.images import ImageError
 from service.engine.inputs import ImageInput, is_small, read_image, size_bytes
 from service.engine.model import Model
-from service.engine.priority import Priority
+from service.engine.priority import PRIORITIES, Priority
+from service.engine.providers import GpuOptions
 from service.engine.results import Embedding, Embeddings, Reconstruction
 from service.engine.runtime import Runtime, Work
+from service.engine.tasks import Task, task_lanes
 from service.engine.ticket import Post, Ticket, Timings
 
 __all__ = [
     "Embedding",
     "Embeddings",
     "Engine",
+    "GpuOptions",
     "ImageInput",
     "Priority",
     "Reconstruction",
@@ -36,8 +38,6 @@ __all__ = [
     "Ticket",
     "Timings",
 ]
-
-Task = Literal["embed", "reconstruct"]
 
 
 class Engine:
@@ -47,17 +47,7 @@ class Engine:
         self.model = model
         self.runtime = runtime or Runtime()
         self._owns_runtime = runtime is None
-        max_batch, run_alone = self.runtime.max_batch, functools.partial(self._run_embed, alone=True)
-        self._lanes: dict[Priority, dict[Task, Lane[Pixels, Any]]] = {
-            "interactive": {
-                "embed": Lane(self._run_embed, max_batch, run_alone),
-                "reconstruct": Lane(self._run_reconstruct, max_batch),
-            },
-            "bulk": {  # never alone on all cores: who comes meanwhile would wait for them
-                "embed": Lane(self._run_embed, max_batch, priority="bulk"),
-                "reconstruct": Lane(self._run_reconstruct, max_batch, priority="bulk"),
-            },
-        }
+        self._lanes = {priority: task_lanes(model, self.runtime.max_batch, priority) for priority in PRIORITIES}
 
     @classmethod
     def load(
@@ -69,25 +59,33 @@ class Engine:
         threads: int | None = None,
         threads_alone: int | None = None,
         runtime: Runtime | None = None,
+        gpu: GpuOptions | None = None,
     ) -> "Engine":
         """Loads a bundle, checks it against its golden outputs and warms it up.
 
         Args:
             path: The directory that holds `manifest.json`.
-            device: `auto`, `cpu`, `cuda` or `cuda:N`.
+            device: `auto`, `cpu`, `cuda`, `cuda:N`, `cuda:N,M` for several GPUs, or the same with `tensorrt`.
             precision: Of the encoder; the bundle must have it.
             threads: Of a run on the CPU beside others; None takes an equal part of the usable CPUs.
             threads_alone: Of a run of one image when nothing else runs; None takes all usable CPUs.
             runtime: Shared by several engines, which then share its queue and its limits; None makes one that
                 `close` ends.
+            gpu: Of the device, if it is one; None takes the defaults.
 
         Raises:
             BundleError: The bundle is incomplete, changed, or does not give its golden outputs here.
             DeviceError: The device is not there.
         """
-        model = Model.load(path, device=device, threads=threads, threads_alone=threads_alone, precision=precision)
+        model = Model.load(
+            path, device=device, threads=threads, threads_alone=threads_alone, precision=precision, gpu=gpu
+        )
         engine = cls(model, runtime)
-        model.warm_up(engine.runtime.max_batch)
+        try:
+            engine._warm_up()
+        except BaseException:
+            engine.close()
+            raise
         return engine
 
     @property
@@ -213,6 +211,13 @@ class Engine:
     ) -> None:
         self.close()
 
+    def _warm_up(self) -> None:
+        max_batch = self.runtime.max_batch
+        if self.model.device == "cpu":
+            self.model.warm_up(max_batch)
+        else:  # where it will run: what is recorded for a GPU belongs to a thread
+            self.runtime.on_each_thread(self.model.device, functools.partial(self.model.warm_up, max_batch))
+
     def _wait(self, images: Sequence[ImageInput], task: Task, priority: Priority) -> list[Any]:
         work = self._work(images)
         ticket: Ticket[Any] = Ticket(len(work))
@@ -235,13 +240,3 @@ class Engine:
             )
             for image in images
         ]
-
-    def _run_embed(self, pixels: Sequence[Pixels], *, alone: bool = False) -> list[Embedding]:
-        return list(self.model.encode(np.stack(pixels), alone=alone))
-
-    def _run_reconstruct(self, pixels: Sequence[Pixels]) -> list[Reconstruction]:
-        result = self.model.reconstruct(np.stack(pixels))
-        errors = result.squared_error
-        typicality = self.manifest.typicality.share_above(errors)
-        parts = zip(result.pixels, errors.tolist(), typicality.tolist(), result.embeddings, strict=True)
-        return [Reconstruction(*part) for part in parts]

@@ -3,6 +3,7 @@
 __all__ = [
     "DeadlineExceededError",
     "DeviceError",
+    "DeviceLostError",
     "EngineError",
     "InferenceError",
     "NotReadyError",
@@ -10,6 +11,9 @@ __all__ = [
     "RequestCancelledError",
     "RequestTooLargeError",
     "SimilarityError",
+    "blame",
+    "first_line",
+    "not_run",
 ]
 
 
@@ -55,3 +59,26 @@ class SimilarityError(EngineError):
 
 class DeviceError(EngineError):
     """The device asked for, or ONNX Runtime itself, is not usable on this machine."""
+
+
+class DeviceLostError(DeviceError):
+    """The GPU has failed and will not compute again in this process."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def blame(error: Exception) -> EngineError:
+    """The outcome of an item on which a run failed."""
+    if isinstance(error, EngineError):
+        return error
+    outcome = InferenceError("The model failed on this image.")  # the cause stays in the log: it is ours, not theirs
+    outcome.__cause__ = error
+    return outcome
+
+
+def not_run() -> NotReadyError:
+    """The outcome of an item that nothing will run any more."""
+    return NotReadyError("The engine has stopped; this item was not processed.")

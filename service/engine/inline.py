@@ -11,7 +11,8 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
-from service.engine.batcher import Batcher, Lane
+from service.engine.batcher import Batcher
+from service.engine.lane import Lane
 from service.engine.ticket import Item, Post
 
 __all__ = ["QUICK_S", "Inline"]

@@ -1,7 +1,9 @@
 """The graphs of one bundle on one device: pixels to latents and back. Knows no queue and no image formats."""
 
+import threading
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,20 +11,26 @@ from numpy.typing import NDArray
 from service.engine import cpu
 from service.engine.bundle import Bundle, BundleError, Manifest, Precision, read_bundle
 from service.engine.device import Sessions, open_sessions
-from service.engine.errors import InferenceError
+from service.engine.errors import DeviceError, InferenceError
+from service.engine.graph import DeviceGraph, Graph, HostGraph
 from service.engine.images import Pixels
+from service.engine.ports import check_ports
+from service.engine.providers import GpuOptions
 from service.engine.results import Embeddings, Floats, Reconstructions
 
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
-
-__all__ = ["Model"]
+__all__ = ["Model", "Replica"]
 
 _LATENT_TOLERANCE = 1e-3
 _GREY_TOLERANCE = 2.0
+_LATENTS, _IMAGES = ("mean", "log_variance"), ("images",)
 
-Ports = dict[str, tuple[str, tuple[int, ...]]]
-"""Inputs or outputs of a graph: name to type and shape, without the batch axis."""
+
+@dataclass(frozen=True)
+class Replica:
+    """Both graphs, on the CPU or on one GPU."""
+
+    encoder: Graph
+    decoder: Graph
 
 
 class Model:
@@ -32,19 +40,27 @@ class Model:
         manifest: What the bundle says of itself.
         fingerprint: Changes whenever something that changes a vector does.
         precision: Of the encoder.
-        device: `cpu` or `cuda:N`.
+        device: `cpu`, or `cuda` or `tensorrt` with the numbers of its GPUs, as `cuda:0` or `cuda:0,1`.
         provider: What ONNX Runtime calls the device.
+        replicas: Of its graphs: one for the CPU, or one for each GPU in order.
     """
 
-    def __init__(self, bundle: Bundle, precision: Precision, sessions: Sessions, alone: Sessions | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        precision: Precision,
+        sessions: Sessions,
+        alone: Graph | None = None,
+        *,
+        cuda_graphs: bool = False,
+    ) -> None:
         self.manifest: Manifest = bundle.manifest
         self.fingerprint = bundle.manifest.fingerprint(precision)
         self.precision = precision
-        self.device, self.provider = sessions.device, sessions.provider
-        self._encoder, self._decoder = sessions.graphs
-        self._encoder_alone = self._encoder if alone is None else alone.graphs[0]
-        # On a GPU every new batch size is planned anew, so batches are padded to a few sizes; a CPU gains nothing.
-        self._pads = self.device != "cpu"
+        self.device, self.provider = str(sessions.place), sessions.provider
+        self.replicas = _replicas(sessions, cuda_graphs=cuda_graphs)
+        self._alone = alone
+        self._of_thread = threading.local()
 
     @classmethod
     def load(
@@ -55,6 +71,7 @@ class Model:
         threads: int | None = None,
         threads_alone: int | None = None,
         precision: Precision = "float32",
+        gpu: GpuOptions | None = None,
     ) -> "Model":
         """Reads a bundle, opens its graphs and compares them with the manifest and the golden outputs.
 
@@ -64,6 +81,7 @@ class Model:
             threads: See `open_sessions`.
             threads_alone: The same for a lone image when nothing else runs; None takes all usable CPUs.
             precision: Of the encoder; the bundle must have it.
+            gpu: Of the device, if it is one; None takes the defaults.
 
         Raises:
             BundleError: The files are not the bundle the manifest describes, or give other outputs here.
@@ -72,14 +90,18 @@ class Model:
         bundle = read_bundle(path)
         graph = bundle.manifest.encoder(precision)
         encoder, decoder = bundle.file(graph), bundle.file(bundle.manifest.decoder)
-        sessions = open_sessions((encoder, decoder), device, threads)
+        gpu, half = gpu or GpuOptions(), (encoder,) if precision == "float16" else ()
+        sessions = open_sessions((encoder, decoder), device, threads, gpu, half)
         pixels = ("tensor(uint8)", bundle.manifest.input.shape)
         latents = ("tensor(float)", (bundle.manifest.embedding.dim,))
-        _check_ports(encoder, sessions.graphs[0], {"images": pixels}, {"mean": latents, "log_variance": latents})
-        _check_ports(decoder, sessions.graphs[1], {"latents": latents}, {"images": pixels})
-        model = cls(bundle, precision, sessions, _open_for_one(encoder, sessions, threads, threads_alone))
+        for each in sessions.replicas:
+            check_ports(encoder, each[0], {"images": pixels}, {"mean": latents, "log_variance": latents})
+            check_ports(decoder, each[1], {"latents": latents}, {"images": pixels})
+        alone = _open_for_one(encoder, sessions, threads, threads_alone)
+        model = cls(bundle, precision, sessions, alone, cuda_graphs=gpu.cuda_graphs)
         own = 0.0 if graph.versus_float32 is None else graph.versus_float32.tolerance
-        model._check_golden(bundle, encoder, decoder, max(_LATENT_TOLERANCE, own))
+        for replica in model.replicas:
+            model._check_golden(replica, bundle, encoder, decoder, max(_LATENT_TOLERANCE, own))
         return model
 
     def encode(self, images: Pixels, *, alone: bool = False) -> Embeddings:
@@ -96,7 +118,7 @@ class Model:
             ValueError: Another dtype or shape.
             InferenceError: The graph gave something that is not a finite number.
         """
-        mean, log_variance = self._encode(images, self._encoder_alone if alone else self._encoder)
+        mean, log_variance = self._encode(images, self._alone if alone and self._alone else self._replica.encoder)
         with np.errstate(over="ignore"):  # to infinity, and refused with it
             variance = np.exp(log_variance)
         if not (np.isfinite(mean).all() and np.isfinite(variance).all()):
@@ -109,11 +131,7 @@ class Model:
         Raises:
             ValueError: Another dtype or shape.
         """
-        _check_input("latents", latents, np.float32, (self.manifest.embedding.dim,))
-        if not len(latents):
-            return np.empty((0, *self.manifest.input.shape), np.uint8)
-        pixels: Pixels = self._run(self._decoder, ["images"], "latents", latents)[0]
-        return pixels
+        return self._decode(latents, self._replica.decoder)
 
     def reconstruct(self, images: Pixels) -> Reconstructions:
         """Encodes images and decodes their posterior means; arguments and errors are those of `encode`."""
@@ -123,32 +141,49 @@ class Model:
         squared_error = np.square(difference).mean(axis=(1, 2, 3)) / 255**2
         return Reconstructions(embeddings, decoded, squared_error.astype(np.float32))
 
-    def warm_up(self, max_batch: int) -> None:
-        """Runs both graphs once with every batch size they will see (on the CPU the largest stands for all)."""
-        sizes = [1 << power for power in range(_bucket(max_batch).bit_length())] if self._pads else [max_batch]
-        for size in sizes:
-            self.reconstruct(np.zeros((size, *self.manifest.input.shape), np.uint8))
-        self.encode(np.zeros((1, *self.manifest.input.shape), np.uint8), alone=True)
+    def warm_up(self, max_batch: int, replica: int = 0) -> None:
+        """Runs both graphs with every batch size they will see, on the GPU that the calling thread uses from then on.
 
-    def _encode(self, images: Pixels, session: "InferenceSession") -> tuple[Floats, Floats]:
+        Args:
+            max_batch: The most items of a batch.
+            replica: Which of the device's GPUs that is, counted from 0. Threads that never warmed up share the first.
+
+        Raises:
+            DeviceLostError: The GPU has failed.
+        """
+        chosen = self._of_thread.replica = self.replicas[replica]
+        for graph in (chosen.encoder, chosen.decoder):
+            graph.warm_up(max_batch)
+        if self._alone:
+            self._alone.warm_up(1)
+
+    @property
+    def _replica(self) -> Replica:
+        found: Replica = getattr(self._of_thread, "replica", self.replicas[0])
+        return found
+
+    def _encode(self, images: Pixels, graph: Graph) -> tuple[Floats, Floats]:
         _check_input("images", images, np.uint8, self.manifest.input.shape)
         if not len(images):
             empty = np.empty((0, self.manifest.embedding.dim), np.float32)
             return empty, empty.copy()
-        mean, log_variance = self._run(session, ["mean", "log_variance"], "images", images)
+        mean, log_variance = graph.run(images)
         return mean, log_variance
 
-    def _run(self, session: "InferenceSession", outputs: list[str], name: str, batch: NDArray[Any]) -> list[Any]:
-        size = len(batch)
-        if self._pads and _bucket(size) != size:
-            batch = np.concatenate([batch, np.zeros((_bucket(size) - size, *batch.shape[1:]), batch.dtype)])
-        return [output[:size] for output in session.run(outputs, {name: batch})]
+    def _decode(self, latents: Floats, graph: Graph) -> Pixels:
+        _check_input("latents", latents, np.float32, (self.manifest.embedding.dim,))
+        if not len(latents):
+            return np.empty((0, *self.manifest.input.shape), np.uint8)
+        pixels: Pixels = graph.run(latents)[0]
+        return pixels
 
-    def _check_golden(self, bundle: Bundle, encoder: Path, decoder: Path, tolerance: float) -> None:
+    def _check_golden(self, replica: Replica, bundle: Bundle, encoder: Path, decoder: Path, tolerance: float) -> None:
         golden = bundle.golden(self.precision)
         try:
-            mean, log_variance = self._encode(golden.images, self._encoder)
-            pixels = self.decode(golden.mean).astype(np.float32)
+            mean, log_variance = self._encode(golden.images, replica.encoder)
+            pixels = self._decode(golden.mean, replica.decoder).astype(np.float32)
+        except DeviceError:
+            raise
         except Exception as error:  # ONNX Runtime's own exceptions share no base class
             raise BundleError(f"{bundle.path}: expected golden outputs, but a graph fails: {error}") from error
         for file, output, wanted, found, most in (
@@ -164,21 +199,30 @@ class Model:
                 )
 
 
-def _open_for_one(encoder: Path, sessions: Sessions, threads: int | None, threads_alone: int | None) -> Sessions | None:
+def _replicas(sessions: Sessions, *, cuda_graphs: bool) -> tuple[Replica, ...]:
+    if not sessions.place.gpus:
+        ((encoder, decoder),) = sessions.replicas
+        return (Replica(HostGraph(encoder, _LATENTS), HostGraph(decoder, _IMAGES)),)
+    return tuple(
+        Replica(
+            DeviceGraph(encoder, _LATENTS, gpu, cuda_graphs=cuda_graphs),
+            DeviceGraph(decoder, _IMAGES, gpu, cuda_graphs=cuda_graphs),
+        )
+        for gpu, (encoder, decoder) in zip(sessions.place.gpus, sessions.replicas, strict=True)
+    )
+
+
+def _open_for_one(encoder: Path, sessions: Sessions, threads: int | None, threads_alone: int | None) -> Graph | None:
     """The encoder with more threads for a lone image; None where it would have no more than others.
 
     A session's threads are fixed, so this is a second one. Its threads sleep while others run.
     """
     cpus = cpu.usable_cpus()
     wanted = threads_alone or cpus
-    if sessions.device != "cpu" or wanted <= (threads or cpu.inference_threads(cpus)):
+    if sessions.place.kind != "cpu" or wanted <= (threads or cpu.inference_threads(cpus)):
         return None
-    return open_sessions((encoder,), "cpu", wanted)
-
-
-def _bucket(size: int) -> int:
-    """The power of two that holds `size` items."""
-    return 1 << (size - 1).bit_length()
+    ((session,),) = open_sessions((encoder,), "cpu", wanted).replicas
+    return HostGraph(session, _LATENTS)
 
 
 def _check_input(name: str, batch: NDArray[Any], dtype: type, shape: tuple[int, ...]) -> None:
@@ -187,20 +231,3 @@ def _check_input(name: str, batch: NDArray[Any], dtype: type, shape: tuple[int, 
             f"Expected {name} of {np.dtype(dtype)} and shape {['N', *shape]}; "
             f"found {batch.dtype} and {list(batch.shape)}."
         )
-
-
-def _check_ports(file: Path, session: "InferenceSession", inputs: Ports, outputs: Ports) -> None:
-    for what, expected, nodes in (
-        ("inputs", inputs, session.get_inputs()),
-        ("outputs", outputs, session.get_outputs()),
-    ):
-        found = {node.name: (node.type, tuple(node.shape[1:])) for node in nodes}
-        if found != expected:
-            raise BundleError(f"{file}: expected {what} {_describe(expected)}, found {_describe(found)}.")
-        for node in nodes:
-            if isinstance(node.shape[0], int):
-                raise BundleError(f"{file}: expected any batch size in {node.name}, found {node.shape[0]} fixed.")
-
-
-def _describe(ports: Ports) -> str:
-    return ", ".join(f"{name} {kind}{['N', *shape]}" for name, (kind, shape) in ports.items())

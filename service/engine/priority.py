@@ -4,12 +4,13 @@ Knows nothing of queues or threads: wherever something waits, its keeper asks he
 """
 
 from collections.abc import Collection
-from typing import Literal
+from typing import Literal, get_args
 
-__all__ = ["Priority", "Turns", "room", "turn_size"]
+__all__ = ["PRIORITIES", "Priority", "Turns", "room", "turn_size"]
 
 Priority = Literal["interactive", "bulk"]
 """interactive: somebody waits for the answer. bulk: it only has to be done."""
+PRIORITIES: tuple[Priority, ...] = get_args(Priority)
 
 _PASSES = 7
 """How often in a row bulk is passed over: of eight turns that both wait for, one is bulk's, so it never starves."""

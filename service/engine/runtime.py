@@ -11,12 +11,14 @@ from typing import Any
 
 from service.engine import cpu
 from service.engine.admission import Admission
-from service.engine.batcher import Batcher, Lane, Outcomes, not_run
+from service.engine.batcher import Batcher, Outcomes
 from service.engine.decode_pool import DecodePool
 from service.engine.decoding import decode_item
-from service.engine.errors import NotReadyError
+from service.engine.errors import NotReadyError, not_run
 from service.engine.images import DecodeLimits
 from service.engine.inline import QUICK_S, Inline
+from service.engine.lane import Lane
+from service.engine.place import read_place
 from service.engine.priority import Priority
 from service.engine.ticket import Item, Ticket, announce
 
@@ -154,6 +156,10 @@ class Runtime:
             self._loops[loop] = Inline(batcher)
         self._loops[loop].put(lane, items, ticket.soon)
 
+    def on_each_thread(self, device: str, call: Callable[[int], None]) -> None:
+        """Has each inference thread of a device make a call; see `Batcher.on_each_thread`."""
+        self._batcher(device).on_each_thread(call)
+
     def drain(self, timeout_s: float) -> bool:
         """Admits nothing more and waits until all that was admitted has its outcome; False if the time ran out."""
         return self._admission.drain(timeout_s)
@@ -171,7 +177,7 @@ class Runtime:
         with self._lock:
             batcher = self._batchers.get(device)
             if batcher is None and not self._closed:
-                threads = self.runners if device == "cpu" else 1
+                threads = len(read_place(device).gpus) or self.runners
                 batcher = self._batchers[device] = Batcher(self._settle, self._on_batch, threads)
         if batcher is None or not batcher.alive:
             raise NotReadyError("The engine is closed, or its inference thread has died; start it again.")

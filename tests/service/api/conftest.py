@@ -20,7 +20,7 @@ from fastapi import FastAPI
 from service.api.app import create_app
 from service.api.repository import Repository
 from service.api.settings import Settings
-from service.engine.batcher import Lane
+from service.engine.lane import Lane
 from service.engine.runtime import Work
 from service.engine.ticket import Ticket
 

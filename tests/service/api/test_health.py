@@ -5,7 +5,8 @@ import httpx
 import pytest
 
 from service.engine import device
-from service.engine.batcher import Lane
+from service.engine.errors import DeviceLostError
+from service.engine.lane import Lane
 from service.engine.runtime import Work
 from service.engine.ticket import Ticket
 
@@ -45,13 +46,14 @@ def test_while_models_load_it_lives_is_not_ready_and_refuses_work(start: Callabl
     assert running.client.post("/embed", content=png).status_code == 200
 
 
-def test_a_dead_inference_thread_ends_readiness_and_liveness_and_leaves_nobody_waiting(
-    start: Callable[..., Any], png: bytes
+@pytest.mark.parametrize("death", [SystemExit(), DeviceLostError("The GPU cuda:0 has failed.")])
+def test_a_dead_inference_thread_or_gpu_ends_readiness_and_liveness_and_leaves_nobody_waiting(
+    start: Callable[..., Any], png: bytes, death: BaseException
 ) -> None:
     running = start()
 
     def die(_: object) -> list[Any]:
-        raise SystemExit
+        raise death
 
     engine = running.repository.get(None)
     ticket: Ticket[Any] = Ticket(1)

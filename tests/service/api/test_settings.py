@@ -26,7 +26,15 @@ def test_an_empty_variable_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("PORT", "70000"), ("MAX_BATCH", "0"), ("DEVICE", "tpu"), ("REQUEST_TIMEOUT_S", "nan"), ("API_KEY", "schlüssel")],
+    [
+        ("PORT", "70000"),
+        ("MAX_BATCH", "0"),
+        ("DEVICE", "tpu"),
+        ("DEVICE", "cuda:0,"),
+        ("CUDA_GRAPHS", "maybe"),
+        ("REQUEST_TIMEOUT_S", "nan"),
+        ("API_KEY", "schlüssel"),
+    ],
 )
 def test_a_bad_value_is_one_sentence_that_names_the_variable(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch

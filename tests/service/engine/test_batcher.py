@@ -3,11 +3,19 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from service.engine.batcher import Batcher, Lane, Outcomes
-from service.engine.errors import DeadlineExceededError, InferenceError, NotReadyError, RequestCancelledError
+from service.engine.batcher import Batcher, Outcomes
+from service.engine.errors import (
+    DeadlineExceededError,
+    DeviceLostError,
+    InferenceError,
+    NotReadyError,
+    RequestCancelledError,
+)
+from service.engine.lane import Lane
 from service.engine.ticket import Item, Ticket
 
 WAIT_S = 20
@@ -233,6 +241,69 @@ def test_death_in_the_middle_of_a_retry_settles_each_item_once(bench: Bench) -> 
     assert isinstance(outcomes[2], NotReadyError)
     assert isinstance(outcomes[3], NotReadyError)
     assert len(bench.settled) == 4
+
+
+def test_a_lost_device_ends_the_thread_and_is_not_tried_again(bench: Bench) -> None:
+    tried: list[Sequence[int]] = []
+
+    def run(payloads: Sequence[int]) -> list[int]:
+        tried.append(payloads)
+        raise DeviceLostError("The GPU has failed.")
+
+    bench.occupy()
+    bench.put(bench.lane(2, run), 1, 2, 3)
+    bench.gate.set()
+    outcomes = bench.wait(4)
+    assert all(isinstance(outcomes[x], NotReadyError) for x in (1, 2, 3))
+    assert tried == [[1, 2]]
+    assert not bench.batcher.alive
+
+
+def test_each_thread_makes_the_call_itself_one_after_the_other_between_batches() -> None:
+    settled: list[object] = []
+    batcher = Batcher(lambda outcomes: settled.extend(outcome for _, outcome in outcomes), threads=3)
+    lane: Lane[int, str] = Lane(lambda payloads: [threading.current_thread().name] * len(payloads), 1)
+    made: list[tuple[int, str]] = []
+    busy = threading.Lock()
+
+    def call(number: int) -> None:
+        assert busy.acquire(blocking=False)
+        time.sleep(0.01)
+        made.append((number, threading.current_thread().name))
+        busy.release()
+
+    for _ in range(2):
+        batcher.put(lane, *(Item(Ticket(1), 0, 0, 0, decoded_at=time.perf_counter()) for _ in range(20)))
+        batcher.on_each_thread(call)
+    assert made == [(0, "inference"), (1, "inference-2"), (2, "inference-3")] * 2
+    batcher.close()
+    assert len(settled) == 40
+
+
+def test_what_a_call_raises_reaches_who_asked_and_the_thread_lives(bench: Bench) -> None:
+    def fail(number: int) -> None:
+        raise ValueError(f"thread {number}")
+
+    with pytest.raises(ValueError, match="thread 0"):
+        bench.batcher.on_each_thread(fail)
+    bench.gate.set()
+    bench.put(bench.lane(1), 1)
+    assert bench.wait(1) == {1: 1}
+
+
+def test_a_call_that_no_thread_will_make_is_refused(bench: Bench) -> None:
+    bench.occupy()
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(bench.batcher.on_each_thread, lambda _: None)
+        while 0 not in bench.batcher._errands:
+            time.sleep(0.001)
+        closing = threading.Thread(target=bench.batcher.close)
+        closing.start()
+        assert isinstance(asked.exception(WAIT_S), NotReadyError)
+    bench.gate.set()
+    closing.join(WAIT_S)
+    with pytest.raises(NotReadyError):
+        bench.batcher.on_each_thread(lambda _: None)
 
 
 def test_closing_ends_the_batch_that_runs_and_refuses_the_rest(bench: Bench) -> None:

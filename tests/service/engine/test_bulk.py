@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from service.engine.batcher import Lane
 from service.engine.errors import QueueFullError, RequestTooLargeError
+from service.engine.lane import Lane
 from service.engine.priority import Priority
 from service.engine.runtime import Runtime, Work
 from service.engine.ticket import Ticket

@@ -1,7 +1,9 @@
 """The engine as a library, on a real bundle: every way in gives the same vectors, and one bad image hurts no other."""
 
 import asyncio
+import contextlib
 import io
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 from PIL import Image
 
 from service.engine.engine import Embedding, Embeddings, Engine, Reconstruction
-from service.engine.errors import NotReadyError, QueueFullError, RequestTooLargeError
+from service.engine.errors import DeviceError, NotReadyError, QueueFullError, RequestTooLargeError
 from service.engine.images import (
     DecodeLimits,
     ImageError,
@@ -19,6 +21,7 @@ from service.engine.images import (
     UndecodableImageError,
     UnsupportedFormatError,
 )
+from service.engine.model import Model
 from service.engine.runtime import Runtime
 
 WAIT_S = 20
@@ -212,6 +215,53 @@ def test_threads_may_share_an_engine(engine: Engine, make_image: Callable[..., b
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
 def test_every_format_is_embedded(engine: Engine, make_image: Callable[..., bytes], kind: str) -> None:
     assert np.isfinite(engine.embed([make_image(kind, mode="RGB", size=(50, 31))]).mean).all()
+
+
+def test_several_gpus_are_all_warm_before_the_first_image_and_share_the_work(
+    tiny_bundle: Path, as_on_gpus: Callable[..., Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, model = Model.load(tiny_bundle, device="cpu"), as_on_gpus(tiny_bundle, gpus=2)
+    monkeypatch.setattr(Model, "load", lambda *_, **__: model)
+    recorders = []
+    with contextlib.closing(Runtime(max_batch=4)) as runtime:
+        engine = Engine.load(tiny_bundle, device="cuda:0,1", runtime=runtime)
+        for replica in model.replicas:
+            assert list(replica.encoder._buffers) == list(replica.decoder._buffers) == [4, 1, 2]
+            assert replica.encoder._recorder == replica.decoder._recorder
+            recorders.append(replica.encoder._recorder)
+        assert len({*recorders, threading.get_ident()}) == 3
+        meeting = threading.Barrier(2, timeout=WAIT_S)
+        for replica in model.replicas:  # neither is done before the other has begun
+            monkeypatch.setattr(replica.encoder, "run", together(meeting, replica.encoder.run))
+        images = list(np.random.default_rng(0).integers(0, 256, (16, 28, 28, 1), dtype=np.uint8))
+        found = engine.embed(images)
+    np.testing.assert_allclose(found.mean, expected.encode(np.stack(images)).mean, atol=1e-5)
+
+
+def test_an_engine_that_cannot_be_warmed_up_leaves_no_threads_behind(
+    tiny_bundle: Path, as_on_gpus: Callable[..., Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(max_batch: int, replica: int) -> None:
+        raise DeviceError(f"GPU {replica} cannot run {max_batch}.")
+
+    model, before = as_on_gpus(tiny_bundle), threading.active_count()
+    monkeypatch.setattr(model, "warm_up", fail)
+    monkeypatch.setattr(Model, "load", lambda *_, **__: model)
+    with pytest.raises(DeviceError, match="GPU 0 cannot run 64"):
+        Engine.load(tiny_bundle, device="cuda:0,1")
+    assert threading.active_count() == before
+
+
+def together(meeting: threading.Barrier, run: Callable[[np.ndarray], list[np.ndarray]]) -> Callable[..., object]:
+    """A run that begins with another beside it, the first time."""
+    first = iter([True])
+
+    def gated(batch: np.ndarray) -> list[np.ndarray]:
+        if next(first, False):
+            meeting.wait()
+        return run(batch)
+
+    return gated
 
 
 def test_errors_of_images_are_one_family() -> None:

@@ -6,10 +6,11 @@ import threading
 import time
 from collections.abc import Sequence
 
-from service.engine.batcher import Batcher, Lane, Outcomes
+from service.engine.batcher import Batcher, Outcomes
 from service.engine.errors import NotReadyError
 from service.engine.images import UndecodableImageError
 from service.engine.inline import Inline
+from service.engine.lane import Lane
 from service.engine.runtime import Runtime, Work
 from service.engine.ticket import Item, Ticket
 

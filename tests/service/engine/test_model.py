@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,9 @@ import onnx
 import pytest
 
 from service.engine.bundle import MANIFEST, BundleError, file_sha256, read_bundle
-from service.engine.errors import InferenceError
+from service.engine.errors import DeviceError, InferenceError
 from service.engine.model import Model
-from service.engine.results import Reconstructions
+from service.engine.providers import GpuOptions
 
 
 @pytest.fixture
@@ -61,31 +62,26 @@ def test_a_batch_gives_what_its_items_give(tiny_bundle: Path) -> None:
     np.testing.assert_allclose(batched.pixels.astype(int), [s.pixels[0] for s in single], atol=1)
 
 
-def test_padding_to_buckets_changes_nothing(tiny_bundle: Path) -> None:
-    plain, padded = Model.load(tiny_bundle), Model.load(tiny_bundle)
-    padded._pads = True
+def test_buckets_change_nothing(tiny_bundle: Path, as_on_gpus: Callable[..., Model]) -> None:
+    plain, padded = Model.load(tiny_bundle, device="cpu"), as_on_gpus(tiny_bundle)
     for size in (1, 2, 3, 5, 8, 9):
         a, b = (model.reconstruct(noise(size, 28, 28, 1, seed=size)) for model in (plain, padded))
         assert len(b.embeddings) == len(b.pixels) == len(b.squared_error) == size
         np.testing.assert_allclose(a.embeddings.mean, b.embeddings.mean, atol=1e-5)
         np.testing.assert_allclose(a.squared_error, b.squared_error, atol=1e-5)
+    assert len(padded.encode(noise(0, 28, 28, 1))) == 0
 
 
-def test_every_bucket_is_warmed_up(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = Model.load(tiny_bundle)
-    sizes: list[int] = []
-    reconstruct = model.reconstruct
-
-    def record(images: np.ndarray) -> Reconstructions:
-        sizes.append(len(images))
-        return reconstruct(images)
-
-    monkeypatch.setattr(model, "reconstruct", record)
-    model.warm_up(48)
-    model._pads = True
-    model.warm_up(48)
-    model.warm_up(1)
-    assert sizes == [48, 1, 2, 4, 8, 16, 32, 64, 1]
+def test_a_thread_uses_the_gpu_that_it_warmed_up_and_others_share_the_first(
+    tiny_bundle: Path, as_on_gpus: Callable[..., Model]
+) -> None:
+    model = as_on_gpus(tiny_bundle, gpus=3)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(model.warm_up, 4, 2).result()
+        pool.submit(model.reconstruct, noise(5, 28, 28, 1)).result()
+    model.encode(noise(9, 28, 28, 1))
+    used = [(list(each.encoder._buffers), list(each.decoder._buffers)) for each in model.replicas]
+    assert used == [([16], []), ([], []), ([4, 1, 2, 8], [4, 1, 2, 8])]
 
 
 def test_the_squared_error_is_the_mean_over_pixels_in_unit_range(tiny_rgb_bundle: Path) -> None:
@@ -257,3 +253,30 @@ def test_the_gpu_gives_what_the_cpu_gives(tiny_bundle: Path) -> None:
     for size in (1, 3, 8):
         images = noise(size, 28, 28, 1, seed=size)
         np.testing.assert_allclose(gpu.encode(images).mean, cpu.encode(images).mean, atol=1e-4)
+
+
+@pytest.mark.gpu
+def test_two_gpus_give_the_same_and_each_its_golden_outputs(tiny_bundle: Path) -> None:
+    try:
+        model = Model.load(tiny_bundle, device="cuda:0,1")
+    except DeviceError as error:
+        pytest.skip(str(error))
+    images = noise(5, 28, 28, 1)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(model.warm_up, 8, 1).result()
+        second = pool.submit(model.encode, images).result()
+    np.testing.assert_allclose(model.encode(images).mean, second.mean, atol=1e-5)
+
+
+@pytest.mark.gpu
+def test_tensorrt_gives_what_the_cpu_gives_and_keeps_its_engines(tiny_bundle: Path, tmp_path: Path) -> None:
+    cpu, options = Model.load(tiny_bundle, device="cpu"), GpuOptions(tensorrt_cache=tmp_path)
+    try:
+        model = Model.load(tiny_bundle, device="tensorrt", gpu=options)
+    except DeviceError as error:
+        pytest.skip(str(error))
+    model.warm_up(8)
+    assert list(tmp_path.rglob("*.engine"))
+    for size in (1, 3, 8):
+        images = noise(size, 28, 28, 1, seed=size)
+        np.testing.assert_allclose(model.encode(images).mean, cpu.encode(images).mean, atol=1e-3)

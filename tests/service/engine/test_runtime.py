@@ -9,7 +9,6 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 
 import pytest
 
-from service.engine.batcher import Lane
 from service.engine.errors import (
     DeadlineExceededError,
     EngineError,
@@ -19,6 +18,7 @@ from service.engine.errors import (
     RequestTooLargeError,
 )
 from service.engine.images import UndecodableImageError
+from service.engine.lane import Lane
 from service.engine.runtime import Runtime, Work
 from service.engine.ticket import Ticket
 
@@ -174,6 +174,19 @@ def test_lanes_of_one_device_share_its_threads_and_devices_do_not() -> None:
         idents += ticket.future.result(WAIT_S)
     assert idents[0] == idents[1] != idents[2]
     runtime.close()
+
+
+@pytest.mark.parametrize(
+    ("device", "threads"), [("cuda:0", 1), ("cuda:1", 1), ("cuda:0,1,3", 3), ("tensorrt:0,1", 2), ("cpu", 4)]
+)
+def test_every_gpu_has_one_inference_thread_behind_one_queue(device: str, threads: int) -> None:
+    runtime = Runtime(runners=4)
+    numbers: list[int] = []
+    runtime.on_each_thread(device, numbers.append)
+    assert numbers == list(range(threads))
+    runtime.close()
+    with pytest.raises(NotReadyError):
+        runtime.on_each_thread(device, numbers.append)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,46 @@
+"""What a model does with a batch of images, as lanes for the batcher: one for each task and priority."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from service.engine.images import Pixels
+from service.engine.lane import Lane
+from service.engine.model import Model
+from service.engine.priority import Priority
+from service.engine.results import Embedding, Reconstruction
+
+__all__ = ["Task", "task_lanes"]
+
+Task = Literal["embed", "reconstruct"]
+
+
+def task_lanes(model: Model, max_batch: int, priority: Priority) -> dict[Task, Lane[Pixels, Any]]:
+    """The lanes of one model.
+
+    Bulk never runs alone on all cores: who comes meanwhile would wait for it.
+
+    Args:
+        model: What runs.
+        max_batch: The most images of one run.
+        priority: Of the items.
+    """
+    alone = functools.partial(_embed, model, alone=True) if priority == "interactive" else None
+    return {
+        "embed": Lane(functools.partial(_embed, model), max_batch, alone, priority),
+        "reconstruct": Lane(functools.partial(_reconstruct, model), max_batch, None, priority),
+    }
+
+
+def _embed(model: Model, pixels: Sequence[Pixels], *, alone: bool = False) -> list[Embedding]:
+    return list(model.encode(np.stack(pixels), alone=alone))
+
+
+def _reconstruct(model: Model, pixels: Sequence[Pixels]) -> list[Reconstruction]:
+    result = model.reconstruct(np.stack(pixels))
+    errors = result.squared_error
+    typicality = model.manifest.typicality.share_above(errors)
+    parts = zip(result.pixels, errors.tolist(), typicality.tolist(), result.embeddings, strict=True)
+    return [Reconstruction(*part) for part in parts]
