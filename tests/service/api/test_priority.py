@@ -122,7 +122,10 @@ def test_a_client_that_sends_megabytes_to_a_full_queue_reads_the_refusal(full: A
     assert full.app.state.budget.held_bytes == 0
 
 
-def test_a_flood_of_refusals_is_counted_and_does_not_flood_the_log(full: Any, png: bytes) -> None:
+def test_a_flood_of_refusals_is_counted_and_does_not_flood_the_log(
+    full: Any, png: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
     with structlog.testing.capture_logs() as lines:
         for priority in ("interactive", "bulk"):
             assert kind(full.client.post("/embed", content=png, params={"priority": priority})) == BUSY

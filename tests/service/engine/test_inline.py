@@ -46,13 +46,16 @@ def test_what_one_turn_of_the_loop_brings_is_one_batch_on_its_thread() -> None:
     async def main() -> None:
         assert await ask(runtime, recorder.lane, 1) == [2]  # by a thread, which finds that it is quick
         assert threading.get_ident() not in recorder.threads
+        while threading.get_ident() not in recorder.threads:  # a busy machine may take a while to look quick
+            await ask(runtime, recorder.lane, 1)
         recorder.threads.clear()
+        recorder.batches.clear()
         found = await asyncio.gather(*(ask(runtime, recorder.lane, value, value + 100) for value in range(3)))
         assert found == [[0, 200], [2, 202], [4, 204]]
 
     asyncio.run(main())
     assert recorder.threads == {threading.get_ident()}
-    assert recorder.batches == [[1], [0, 100, 1, 101, 2, 102]]
+    assert recorder.batches == [[0, 100, 1, 101, 2, 102]]
     assert runtime.drain(0)
     runtime.close()
 
