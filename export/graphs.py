@@ -4,11 +4,13 @@ What is traced here is all that serving will ever compute, so nothing is left fo
 """
 
 import contextlib
+import itertools
 import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import onnx
 import torch
 from torch import Tensor, nn
 
@@ -94,4 +96,19 @@ def _write_graph(module: nn.Module, example: Tensor, path: Path, *, inputs: list
         )
         if program is None:
             raise RuntimeError("torch.onnx.export gave no program")
-        program.save(path, external_data=False)
+        graph = program.model_proto
+    _forget_origin(graph)
+    onnx.save(graph, path)
+
+
+def _forget_origin(model: onnx.ModelProto) -> None:
+    """Takes out what the exporter notes of where each node came from.
+
+    Its stack traces are paths of the machine that exported, which are nobody's business and would give the same weights
+    another hash on the next machine.
+    """
+    graph = model.graph
+    parts = (graph.node, graph.initializer, graph.input, graph.output, graph.value_info, (graph, model))
+    for part in itertools.chain.from_iterable(parts):
+        del part.metadata_props[:]
+        part.doc_string = ""

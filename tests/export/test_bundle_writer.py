@@ -58,6 +58,12 @@ def test_each_graph_is_one_file_with_a_fixed_opset_and_a_free_batch(exported: Ex
         assert entry.shape.dim[0].dim_param
 
 
+def test_a_bundle_says_nothing_of_the_machine_that_made_it(exported: Exported) -> None:
+    folder = str(Path(export.bundle_writer.__file__).parent).encode()
+    for file in exported.path.iterdir():
+        assert folder not in file.read_bytes()
+
+
 def test_the_manifest_holds_prior_calibration_typicality_and_origin(exported: Exported, run: RunDirectory) -> None:
     manifest = read_bundle(exported.path).manifest
     assert manifest == exported.manifest
