@@ -3,7 +3,8 @@
 To hand an item to a thread and its outcome back takes longer than a small model does, and the threads of one process
 hinder each other. So the items that one turn of the loop has read are run as one batch at the end of the turn: the
 busier the loop, the larger the batch, as with threads. The loop is never kept from its other work for longer than a
-slice. Not for several threads: each loop brings its own.
+slice; but a slice may be as long as that other work was, or a loop that is busy refusing requests would never get to
+those it has accepted. Not for several threads: each loop brings its own.
 """
 
 import time
@@ -17,7 +18,7 @@ from service.engine.ticket import Item, Post
 
 __all__ = ["QUICK_S", "Inline"]
 
-_SLICE_S = 0.004
+_SLICE_S, _LONGEST_SLICE_S = 0.004, 0.05
 _LEAST_COST_S = 1e-6  # a clock may say that nothing took no time
 QUICK_S = 0.001
 """The most that one item of a model may take that is run here. After a slow spell, threads find out when it is over."""
@@ -34,24 +35,37 @@ class Inline:
         self._batcher = batcher
         self._waiting: dict[Lane[Any, Any], deque[Item]] = {}
         self._cost_s: dict[Lane[Any, Any], float] = {}
+        self._due_at = 0.0
 
     def put(self, lane: Lane[Any, Any], items: Iterable[Item], soon: Post) -> None:
         """Has items run at the end of this turn of the loop."""
         due = not self._waiting
         self._waiting.setdefault(lane, deque()).extend(items)
         if due:
+            self._due_at = time.perf_counter()
             soon(lambda: self._run_slice(soon))
 
     def _run_slice(self, soon: Post) -> None:
+        """Runs batches for as long as the loop has done other things since this was due, within limits."""
+        now = time.perf_counter()
+        end = now + min(max(_SLICE_S, now - self._due_at), _LONGEST_SLICE_S)
+        while self._waiting and now < end:
+            lane, items, cost_s = self._take(end - now)
+            count, start = len(items), now
+            self._batcher.run_here(lane, items)
+            now = time.perf_counter()
+            self._cost_s[lane] = 0.9 * cost_s + 0.1 * (now - start) / count
+        if self._waiting:
+            self._due_at = now
+            soon(lambda: self._run_slice(soon))
+
+    def _take(self, left_s: float) -> tuple[Lane[Any, Any], list[Item], float]:
+        """The items of the lane whose turn it is that take about so long, and what one of them costs."""
         lane, waiting = next(iter(self._waiting.items()))
         cost_s = self._cost_s.get(lane, self._batcher.pace_s(lane))
-        most = min(lane.max_batch, max(1, int(_SLICE_S / max(cost_s, _LEAST_COST_S))))
+        most = min(lane.max_batch, max(1, int(left_s / max(cost_s, _LEAST_COST_S))))
         items = [waiting.popleft() for _ in range(min(most, len(waiting)))]
         del self._waiting[lane]
         if waiting:
             self._waiting[lane] = waiting  # behind the other lanes
-        if self._waiting:
-            soon(lambda: self._run_slice(soon))
-        count, start = len(items), time.perf_counter()
-        self._batcher.run_here(lane, items)
-        self._cost_s[lane] = 0.9 * cost_s + 0.1 * (time.perf_counter() - start) / count
+        return lane, items, cost_s

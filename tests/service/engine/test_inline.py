@@ -96,6 +96,39 @@ def test_much_work_is_done_in_slices_between_which_the_loop_turns() -> None:
     batcher.close()
 
 
+def test_a_loop_that_is_busy_otherwise_gives_as_much_time_to_what_it_accepted() -> None:
+    recorder, settled = Recorder(), list[object]()
+    batcher = Batcher(lambda outcomes: settled.extend(outcome for _, outcome in outcomes))
+    inline = Inline(batcher)
+
+    def decode() -> int:
+        time.sleep(0.001)
+        return 1
+
+    async def done_after(busy_s: float) -> int:
+        settled.clear()
+        inline.put(
+            recorder.lane,
+            [Item(Ticket(1), 0, 0, decode=decode) for _ in range(60)],
+            asyncio.get_running_loop().call_soon,
+        )
+        time.sleep(busy_s)  # the rest of this turn
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        first = len(settled)
+        while len(settled) < 60:
+            await asyncio.sleep(0)
+        return first
+
+    async def main() -> tuple[int, int]:
+        await done_after(0)  # to learn what an item costs
+        return await done_after(0), await done_after(0.04)
+
+    idle, busy = asyncio.run(main())
+    assert busy >= 2 * idle
+    batcher.close()
+
+
 def test_a_bad_image_fails_alone_and_a_closed_engine_says_so() -> None:
     outcomes: list[object] = []
 
