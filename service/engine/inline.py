@@ -49,7 +49,7 @@ class Inline:
         """Runs batches for as long as the loop has done other things since this was due, within limits."""
         now = time.perf_counter()
         end = now + min(max(_SLICE_S, now - self._due_at), _LONGEST_SLICE_S)
-        while self._waiting and now < end:
+        while self._waiting and end - now > _SLICE_S / 2:  # a little more would be a batch of one or two
             lane, items, cost_s = self._take(end - now)
             count, start = len(items), now
             self._batcher.run_here(lane, items)
