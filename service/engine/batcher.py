@@ -190,9 +190,12 @@ class Batcher:
     def _decode(self, items: list[Item]) -> None:
         """Decodes what was put undecoded; what cannot be is settled and taken out of the list."""
         taken_at = time.perf_counter()
+        ticket = refusal = None
         for item in [item for item in items if item.decode is not None]:
             item.taken_at = taken_at
-            if outcome := decode_item(item):
+            if item.ticket is not ticket:
+                ticket, refusal = item.ticket, item.ticket.refusal()
+            if outcome := refusal or decode_item(item):
                 items.remove(item)
                 self._settle([(item, outcome)])
 

@@ -13,13 +13,11 @@ _log = logging.getLogger(__name__)
 
 
 def decode_item(item: Item) -> Exception | None:
-    """Decodes an item, unless nobody wants it any more.
+    """Makes the payload of an item.
 
     Returns:
         None, and the payload is there; or the item's outcome.
     """
-    if refusal := item.ticket.refusal():
-        return refusal
     if item.decode is None:
         return None
     try:

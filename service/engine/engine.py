@@ -179,7 +179,7 @@ class Engine:
         """Starts work on a request without waiting: all of it is admitted, or none.
 
         Args:
-            images: The items.
+            images: The items; arrays must not change before they are done.
             task: What to do with each.
             priority: What is interactive goes before what is bulk, and may use room that bulk may not.
             deadline_s: Seconds from now after which items that no batch has started are dropped.
@@ -231,12 +231,11 @@ class Engine:
     def _work(self, images: Sequence[ImageInput]) -> list[Work]:
         if isinstance(images, bytes | str | Path):
             raise ValueError(f"Expected a list of images, found one {type(images).__name__}; put it in a list.")  # noqa: TRY004
+        return [self._work_of(image) for image in images]
+
+    def _work_of(self, image: ImageInput) -> Work:
         runtime, spec = self.runtime, self.manifest.input
-        return [
-            Work(
-                size_bytes(image),
-                functools.partial(read_image, image, spec, runtime.limits, runtime.max_bytes),
-                is_small(image),
-            )
-            for image in images
-        ]
+        if isinstance(image, np.ndarray) and image.shape == spec.shape and image.dtype == np.uint8:
+            return Work(image.nbytes, None, payload=image)
+        decode = functools.partial(read_image, image, spec, runtime.limits, runtime.max_bytes)
+        return Work(size_bytes(image), decode, is_small(image))

@@ -31,13 +31,15 @@ class Work:
 
     Attributes:
         size_bytes: What it keeps in memory while it waits.
-        decode: What decodes it.
+        decode: What decodes it; None for what needs no decoding.
         small: Whether that takes less than handing it from thread to thread, so that it is done where the item is run.
+        payload: What needs no decoding.
     """
 
     size_bytes: int
-    decode: Callable[[], object]
+    decode: Callable[[], object] | None
     small: bool = False
+    payload: object = None
 
 
 class Runtime:
@@ -130,16 +132,22 @@ class Runtime:
             for index, each in enumerate(work):
                 if wait:
                     self._admission.reserve(1, each.size_bytes, lane.priority, wait=True)
-                item = Item(ticket, index, each.size_bytes, decode=each.decode, priority=lane.priority)
-                if each.small and device == "cpu" and not wait:
+                item = Item(ticket, index, each.size_bytes, each.payload, each.decode, lane.priority)
+                if each.decode is None:
+                    item.decoded_at = item.admitted_at
+                if not wait and (each.decode is None or (each.small and device == "cpu")):
                     small.append(item)
+                elif each.decode is None:
+                    batcher.put(lane, item)
                 else:
                     self._decoders.put(functools.partial(self._decode, item, lane, batcher), lane.priority)
         except Exception:  # only `reserve` raises, and then what was already started is no longer wanted
             ticket.cancel()
             raise
-        if small:
+        if small and device == "cpu":
             self._put_small(ticket, small, lane, batcher)
+        elif small:
+            batcher.put(lane, *small)
 
     def _put_small(self, ticket: Ticket[Any], items: list[Item], lane: Lane[Any, Any], batcher: Batcher) -> None:
         """To the event loop that waits for all of them, if it has the time; else to a thread.
@@ -184,7 +192,7 @@ class Runtime:
         return batcher
 
     def _decode(self, item: Item, lane: Lane[Any, Any], batcher: Batcher) -> None:
-        outcome = decode_item(item) if batcher.alive else not_run()
+        outcome = (item.ticket.refusal() or decode_item(item)) if batcher.alive else not_run()
         if outcome is None:
             batcher.put(lane, item)
         else:

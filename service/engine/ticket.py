@@ -56,7 +56,6 @@ class Ticket(Generic[T]):
             except `CancelledError` after `cancel`.
         post: How to reach the thread that waits; the future is set there. None sets it wherever the work ended.
         soon: How that thread has something done after what is due there, where it is an event loop's.
-        timings: Complete once the future is done.
     """
 
     def __init__(
@@ -70,8 +69,8 @@ class Ticket(Generic[T]):
         self.future: Future[list[T | ImageError | EngineError]] = Future()
         self.post = post
         self.soon = soon
-        self.timings = Timings()
         self.size = self._open = size
+        self._decode_s = self._queue_s = self._inference_s = 0.0
         self._outcomes: list[Any] = [None] * size
         self._deadline = None if deadline_s is None else time.monotonic() + deadline_s
         self._lock = threading.Lock()
@@ -95,11 +94,20 @@ class Ticket(Generic[T]):
         """Seconds until the deadline, negative after it; None where there is none."""
         return None if self._deadline is None else self._deadline - time.monotonic()
 
-    def settle(self, index: int, outcome: object, timings: Timings) -> bool:
+    @property
+    def timings(self) -> Timings:
+        """Of the items so far; complete once the future is done."""
+        return Timings(self._decode_s, self._queue_s, self._inference_s)
+
+    def settle(
+        self, index: int, outcome: object, *, decode_s: float = 0.0, queue_s: float = 0.0, inference_s: float = 0.0
+    ) -> bool:
         """Notes what became of one item. True when it was the last: then `announce` is due."""
         with self._lock:
             self._outcomes[index] = outcome
-            self.timings = self.timings.longest(timings)
+            self._decode_s = max(self._decode_s, decode_s)
+            self._queue_s = max(self._queue_s, queue_s)
+            self._inference_s = max(self._inference_s, inference_s)
             self._open -= 1
             return not self._open
 
@@ -116,8 +124,8 @@ class Item:
     Attributes:
         size_bytes: What it reserved.
         priority: As which it reserved that.
-        payload: What the batch will see: nothing before it is decoded.
-        decode: What makes the payload; nothing after it is decoded.
+        payload: What the batch will see; nothing before it is decoded, where it has to be.
+        decode: What makes the payload; nothing where it is there.
         taken_at: When it was taken into a batch before it was decoded, for items that are decoded there.
     """
 
@@ -135,14 +143,15 @@ class Item:
     def settle(self, outcome: object) -> bool:
         """Notes what became of it; True when its ticket is finished by that."""
         now = time.perf_counter()
-        decoded_at, started_at = self.decoded_at or now, self.started_at or now
-        waited_s = max(0.0, started_at - decoded_at)
+        started_at = self.started_at or now
         if self.taken_at is None:
-            timings = Timings(decoded_at - self.admitted_at, waited_s, now - started_at)
+            decoded_at = self.decoded_at or now
+            decode_s, queue_s = decoded_at - self.admitted_at, started_at - decoded_at
         else:  # it waited first and was decoded then; what it waits for in between is the decoding of others
-            timings = Timings(started_at - self.taken_at, self.taken_at - self.admitted_at, now - started_at)
+            decode_s, queue_s = started_at - self.taken_at, self.taken_at - self.admitted_at
         self.payload = self.decode = None
-        return self.ticket.settle(self.index, outcome, timings)
+        inference_s = now - started_at
+        return self.ticket.settle(self.index, outcome, decode_s=decode_s, queue_s=queue_s, inference_s=inference_s)
 
 
 def announce(tickets: Iterable[Ticket[Any]]) -> None:

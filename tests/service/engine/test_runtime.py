@@ -204,6 +204,21 @@ def test_small_images_are_decoded_where_they_are_run_and_never_by_what_feeds_a_g
     runtime.close()
 
 
+@pytest.mark.parametrize(("device", "wait"), [("cpu", False), ("cpu", True), ("cuda:0", False)])
+def test_what_needs_no_decoding_takes_no_decode_thread(device: str, wait: bool) -> None:
+    runtime, gate = Runtime(max_items=8, decode_threads=1), threading.Event()
+    occupied: Ticket[int] = Ticket(1)
+    runtime.submit(occupied, [Work(10, blocked(gate).decode)], DOUBLE, "cpu")  # the only decode thread
+    ticket: Ticket[int] = Ticket(20 if wait else 5)
+    ready = [Work(10, None, payload=value) for value in range(ticket.size)]
+    runtime.submit(ticket, ready, DOUBLE, device, wait=wait)
+    assert ticket.future.result(WAIT_S) == [2 * value for value in range(ticket.size)]
+    assert ticket.timings.decode_s == 0
+    gate.set()
+    assert runtime.drain(WAIT_S)
+    runtime.close()
+
+
 def test_what_cannot_be_decoded_where_it_is_run_fails_alone(runtime: Runtime) -> None:
     bad = UndecodableImageError("bad")
     lane: Lane[int, int] = Lane(lambda payloads: [2 * payload for payload in payloads], 8)

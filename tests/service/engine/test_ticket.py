@@ -13,15 +13,15 @@ from service.engine.ticket import Item, Ticket, Timings, announce
 
 def finished(post: Callable[[Callable[[], None]], object] | None = None) -> Ticket[str]:
     ticket: Ticket[str] = Ticket(1, post=post)
-    assert ticket.settle(0, "done", Timings())
+    assert ticket.settle(0, "done")
     return ticket
 
 
 def test_a_ticket_is_finished_by_its_last_item_and_keeps_the_order() -> None:
     ticket: Ticket[str] = Ticket(3)
-    assert not ticket.settle(2, "c", Timings(1, 0, 5))
-    assert not ticket.settle(0, "a", Timings(0, 7, 0))
-    assert ticket.settle(1, "b", Timings(2, 0, 1))
+    assert not ticket.settle(2, "c", decode_s=1, inference_s=5)
+    assert not ticket.settle(0, "a", queue_s=7)
+    assert ticket.settle(1, "b", decode_s=2, inference_s=1)
     assert not ticket.future.done()
     announce([ticket])
     assert ticket.future.result() == ["a", "b", "c"]
@@ -57,7 +57,7 @@ def test_a_cancelled_ticket_refuses_work_and_is_not_disturbed_by_its_end() -> No
     assert ticket.refusal() is None
     assert ticket.cancel()
     assert isinstance(ticket.refusal(), RequestCancelledError)
-    assert ticket.settle(0, "late", Timings())
+    assert ticket.settle(0, "late")
     announce([ticket])
     with pytest.raises(CancelledError):
         ticket.future.result(0)
