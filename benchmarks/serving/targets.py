@@ -110,11 +110,14 @@ def _naive(workers: int) -> Target:
     return Target(f"naive FastAPI, {workers} worker{'s' * (workers > 1)}", command, asked, ready="/docs")
 
 
-def _litserve(kind: str, form: Callable[[int], Form]) -> Target:
+def _litserve() -> Target:
     def command(env: Path, _scratch: Path, _workload: Workload, port: int) -> list[str]:
-        return [str(env / "bin" / "python"), str(PEERS / "litserve_server.py"), str(port), kind]
+        return [str(env / "bin" / "python"), str(PEERS / "litserve_server.py"), str(port)]
 
-    return Target("litserve", command, lambda dim: {kind: form(dim)}, ("litserve==0.2.19",))
+    def asked(_dim: int) -> dict[str, Form]:
+        return {ONE: Form("/predict", forms.raw, forms.json_embedding, _OCTETS)}
+
+    return Target("litserve", command, asked, ("litserve==0.2.19",))
 
 
 def _bentoml() -> Target:
@@ -197,7 +200,7 @@ TARGETS: tuple[Target, ...] = (
     service(2),
     _naive(1),
     _naive(2),
-    _litserve(ONE, lambda _dim: Form("/predict", forms.raw, forms.json_embedding, _OCTETS)),
+    _litserve(),
     _bentoml(),
     _triton(),
 )

@@ -1,14 +1,14 @@
 """LitServe with batching on: two workers, two API processes, its fast queue.
 
-python litserve_server.py PORT MAX_BATCH
+python litserve_server.py PORT
 """
 
 import sys
 from typing import Annotated
 
 import litserve
-from fastapi import Body, Response
-from work import Work, unpack
+from fastapi import Body
+from work import Work
 
 
 class One(litserve.LitAPI):
@@ -33,24 +33,9 @@ class One(litserve.LitAPI):
         return {"embedding": output.tolist()}
 
 
-class Many(litserve.LitAPI):
-    """Many images, each after its length, to float32; the client has batched."""
-
-    def setup(self, device):
-        self.work = Work()
-
-    def decode_request(self, request: Annotated[bytes, Body()]):
-        return [self.work.decode(image) for image in unpack(request)]
-
-    def predict(self, x):
-        return self.work.run(x)
-
-    def encode_response(self, output):
-        return Response(output.tobytes(), media_type="application/octet-stream")
-
-
 if __name__ == "__main__":
-    port, kind = int(sys.argv[1]), sys.argv[2]
-    api = One(max_batch_size=32, batch_timeout=0.002) if kind == "one" else Many()
+    api = One(max_batch_size=32, batch_timeout=0.002)
     server = litserve.LitServer(api, accelerator="cpu", workers_per_device=2, fast_queue=True)
-    server.run(host="127.0.0.1", port=port, num_api_servers=2, generate_client_file=False, log_level="error")
+    server.run(
+        host="127.0.0.1", port=int(sys.argv[1]), num_api_servers=2, generate_client_file=False, log_level="error"
+    )
