@@ -3,6 +3,7 @@
 Raw image bytes · a `.npy` batch · JSON with base64 · multipart with files. Images are not decoded here.
 """
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -73,7 +74,12 @@ async def read_form(
 
 def media_type(request: Request) -> str:
     """The Content-Type, without parameters and in lower case."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return _without_parameters(request.headers.get("content-type", ""))
+
+
+@functools.lru_cache(64)
+def _without_parameters(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
 
 
 def query_options(request: Request) -> dict[str, Any]:
