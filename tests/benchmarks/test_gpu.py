@@ -1,29 +1,20 @@
 """The benchmark of GPUs runs without one, measures every way, and counts what a graph needs as one would by hand."""
 
-import importlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from serving import roofline
 
 ROOT = Path(__file__).parents[2]
 WAYS = ("session.run", "io binding", "engine")
-
-
-@pytest.fixture
-def roofline(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    yield importlib.import_module("serving.roofline")
-    for name in [name for name in sys.modules if name.partition(".")[0] == "serving"]:
-        del sys.modules[name]
 
 
 def test_every_way_is_measured_for_every_precision_and_batch(make_bundle: Callable[..., Path], tmp_path: Path) -> None:
@@ -45,9 +36,7 @@ def test_every_way_is_measured_for_every_precision_and_batch(make_bundle: Callab
     assert "at best" in done.stdout
 
 
-def test_the_cost_of_a_graph_is_what_its_layers_add_up_to(
-    roofline: ModuleType, tiny_bundle: Path, tmp_path: Path
-) -> None:
+def test_the_cost_of_a_graph_is_what_its_layers_add_up_to(tiny_bundle: Path, tmp_path: Path) -> None:
     encoder = roofline.graph_cost(tiny_bundle / "encoder.onnx")
     pixels, latents = 28 * 28, 4
     assert encoder.flops == 2 * 2 * pixels * latents
@@ -56,7 +45,7 @@ def test_the_cost_of_a_graph_is_what_its_layers_add_up_to(
     assert encoder.node_bytes == pixels * (1 + 4 + 8 + 8 + 4 + 4) + 2 * latents * 4
 
 
-def test_convolutions_count_their_groups_strides_and_direction(roofline: ModuleType, tmp_path: Path) -> None:
+def test_convolutions_count_their_groups_strides_and_direction(tmp_path: Path) -> None:
     weights = [
         numpy_helper.from_array(np.zeros((6, 2, 3, 3), np.float32), "down"),
         numpy_helper.from_array(np.zeros((6, 5, 2, 2), np.float32), "up"),
@@ -74,7 +63,7 @@ def test_convolutions_count_their_groups_strides_and_direction(roofline: ModuleT
     assert roofline.graph_cost(tmp_path / "x.onnx").flops == down + up
 
 
-def test_a_bound_is_the_tightest_limit_and_large_batches_share_the_weights(roofline: ModuleType) -> None:
+def test_a_bound_is_the_tightest_limit_and_large_batches_share_the_weights() -> None:
     cost = roofline.Cost(flops=10, input_bytes=4, output_bytes=1, node_bytes=95, weight_bytes=320)
     peaks = roofline.Peaks(flops={"float32": 100.0, "float16": 1000.0}, memory_bytes=500.0, upload_bytes=48.0)
     one, many = (roofline.bound(cost, peaks, "float32", batch) for batch in (1, 64))

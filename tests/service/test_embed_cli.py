@@ -119,7 +119,7 @@ def test_variances_stand_in_the_lines(run: Run, photos: Path) -> None:
         (("nowhere", "out.npy"), "nowhere: expected a folder or file that can be used, found: No such file"),
         (("photos", "nowhere/out.npy"), "expected a folder or file that can be used, found: No such file"),
         (("photos", "out.csv"), "Expected an output that ends in .npy or .parquet, found out.csv."),
-        (("photos/.cache", "out.npy", "--device", "cuda:x"), "Expected the device auto, cpu, cuda or cuda:N"),
+        (("photos/.cache", "out.npy", "--device", "cuda:x"), "Expected the device auto, cpu, cuda, cuda:N"),
         (("empty", "out.npy"), "Expected at least one readable image in empty, found none."),
     ],
 )
