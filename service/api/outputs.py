@@ -131,10 +131,10 @@ class Answer(Response):
             f"inference;dur={1000 * timings.inference_s:.3f}"
         )
         self.raw_headers = [
-            *_encoded(engine.manifest.reference, engine.fingerprint, engine.model.precision, media_type),
+            *_encoded(*model_headers(engine).items(), ("Content-Type", media_type)),
             (b"content-length", b"%d" % len(content)),
             (b"server-timing", timing.encode()),
-            *((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in (headers or {}).items()),
+            *_encoded(*(headers or {}).items()),
         ]
 
 
@@ -158,13 +158,8 @@ def json_response(content: Any) -> Response:
 
 
 @functools.lru_cache(64)
-def _encoded(reference: str, fingerprint: str, precision: str, media_type: str) -> tuple[tuple[bytes, bytes], ...]:
-    return (
-        (b"x-model", reference.encode()),
-        (b"x-model-fingerprint", fingerprint.encode()),
-        (b"x-model-precision", precision.encode()),
-        (b"content-type", media_type.encode()),
-    )
+def _encoded(*headers: tuple[str, str]) -> tuple[tuple[bytes, bytes], ...]:
+    return tuple((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers)
 
 
 def _prior_deviation(spec: EmbeddingSpec) -> float:

@@ -188,11 +188,12 @@ class Batcher:
         return -(-count // (self._idle + 1)) if worth else count
 
     def _decode(self, items: list[Item]) -> None:
-        """Decodes what was put undecoded; what cannot be is settled and taken out of the list."""
+        """Decodes what was put undecoded; what cannot be, or is not wanted any more, is settled and taken out."""
         taken_at = time.perf_counter()
         ticket = refusal = None
-        for item in [item for item in items if item.decode is not None]:
-            item.taken_at = taken_at
+        for item in list(items):
+            if item.decode is not None:
+                item.taken_at = taken_at
             if item.ticket is not ticket:
                 ticket, refusal = item.ticket, item.ticket.refusal()
             if outcome := refusal or decode_item(item):

@@ -235,7 +235,8 @@ class Engine:
 
     def _work_of(self, image: ImageInput) -> Work:
         runtime, spec = self.runtime, self.manifest.input
-        if isinstance(image, np.ndarray) and image.shape == spec.shape and image.dtype == np.uint8:
+        fits = spec.height * spec.width <= runtime.limits.max_pixels
+        if fits and isinstance(image, np.ndarray) and image.shape == spec.shape and image.dtype == np.uint8:
             return Work(image.nbytes, None, payload=image)
         decode = functools.partial(read_image, image, spec, runtime.limits, runtime.max_bytes)
         return Work(size_bytes(image), decode, is_small(image))

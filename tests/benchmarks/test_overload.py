@@ -8,8 +8,6 @@ from serving.started import started
 from serving.targets import service
 from serving.workload import prepare
 
-from service.api.options import EmbedOptions
-
 
 def test_clients_that_leave_are_counted_and_their_queue_is_seen_to_be_empty(folder: Path) -> None:
     workload = prepare("mlp28", folder)
@@ -30,7 +28,6 @@ def test_the_peak_of_requests_that_fail_is_refused(folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("priority" not in EmbedOptions.model_fields, reason="needs a service with priorities")
 def test_a_run_prints_every_table_and_its_exit_status_says_whether_a_target_was_missed(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

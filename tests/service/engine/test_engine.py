@@ -118,6 +118,14 @@ def test_similarity_takes_images_and_embeddings_alike(engine: Engine, make_image
     assert (np.diag(of_images["probability_same"]) > 0.5).all()
 
 
+def test_pixels_of_the_models_own_shape_are_held_to_the_limit_too(tiny_bundle: Path) -> None:
+    runtime = Runtime(limits=DecodeLimits(max_pixels=28 * 28 - 1))
+    engine = Engine.load(tiny_bundle, runtime=runtime)
+    with pytest.raises(ImageError, match="at most 783"):
+        engine.embed([np.zeros(engine.manifest.input.shape, np.uint8)])
+    runtime.close()
+
+
 def test_a_request_is_refused_whole_when_it_does_not_fit(tiny_bundle: Path, png: bytes) -> None:
     runtime = Runtime(max_items=10, max_bytes=10 * len(png), limits=DecodeLimits(max_pixels=28 * 28))
     engine = Engine.load(tiny_bundle, runtime=runtime)

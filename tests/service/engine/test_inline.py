@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from service.engine.batcher import Batcher, Outcomes
-from service.engine.errors import NotReadyError
+from service.engine.errors import DeadlineExceededError, NotReadyError, RequestCancelledError
 from service.engine.images import UndecodableImageError
 from service.engine.inline import Inline
 from service.engine.lane import Lane
@@ -126,6 +126,18 @@ def test_a_loop_that_is_busy_otherwise_gives_as_much_time_to_what_it_accepted() 
 
     idle, busy = asyncio.run(main())
     assert busy >= 2 * idle
+    batcher.close()
+
+
+def test_what_nobody_wants_any_more_is_not_run_though_it_needs_no_decoding() -> None:
+    outcomes: list[object] = []
+    batcher, recorder = Batcher(lambda found: outcomes.extend(outcome for _, outcome in found)), Recorder()
+    gone: Ticket[int] = Ticket(1)
+    gone.cancel()
+    late: Ticket[int] = Ticket(1, deadline_s=0)
+    batcher.run_here(recorder.lane, [Item(ticket, 0, 0, payload=1) for ticket in (gone, late, Ticket[int](1))])
+    assert [type(outcome) for outcome in outcomes] == [RequestCancelledError, DeadlineExceededError, int]
+    assert recorder.batches == [[1]]
     batcher.close()
 
 
