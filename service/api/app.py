@@ -13,10 +13,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.api.auth import require_key
 from service.api.direct import Direct
 from service.api.documentation import DESCRIPTION, describe_problems
-from service.api.errors import TABLE, ItemError, problem_response
+from service.api.errors import TABLE, ItemError
 from service.api.limits import BodyBudget
 from service.api.observe import Observe
 from service.api.outputs import EXPOSED_HEADERS
+from service.api.problems import problem_response
 from service.api.repository import Repository
 from service.api.routes import docs, embed, health, models, reconstruct, similarity
 from service.api.settings import Settings

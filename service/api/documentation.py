@@ -8,9 +8,9 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.errors import PROBLEM_TYPE
 from service.api.limits import TIMEOUT_HEADER
 from service.api.options import Options
+from service.api.problems import PROBLEM_TYPE
 from service.engine.bundle import Precision
 
 __all__ = [

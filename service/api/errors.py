@@ -1,7 +1,7 @@
-"""Everything that can go wrong, as RFC 9457 problems: one table from exception to status.
+"""Everything that can go wrong: one table from exception to status.
 
-Routes raise; nothing here knows them. The text of an exception in the table is written for the client; the text
-of any other exception is for the log only.
+Routes raise; nothing here knows them, nor the shape in which a contract tells a client. The text of an exception in
+the table is written for the client; the text of any other exception is for the log only.
 """
 
 import math
@@ -9,10 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.requests import ClientDisconnect
 
 from service.engine.errors import (
     DeadlineExceededError,
@@ -25,7 +23,6 @@ from service.engine.errors import (
 from service.engine.images import ImageError, ImageTooLargeError, UndecodableImageError, UnsupportedFormatError
 
 __all__ = [
-    "PROBLEM_TYPE",
     "TABLE",
     "ApiError",
     "BodyTimeoutError",
@@ -43,10 +40,7 @@ __all__ = [
     "UnsupportedMediaTypeError",
     "is_expected",
     "problem_of",
-    "problem_response",
 ]
-
-PROBLEM_TYPE = "application/problem+json"
 
 
 class ApiError(Exception):
@@ -197,16 +191,6 @@ def problem_of(error: Exception) -> Problem:
     if kind.status == 500:
         return Problem(kind, "The server failed on this request; its log says why, under this request's id.", {})
     return Problem(kind, str(error) or kind.title, _headers(kind.status, error))
-
-
-def problem_response(request: Request, error: Exception) -> Response:
-    """The RFC 9457 body and headers of an exception."""
-    problem = problem_of(error)
-    request.state.problem = problem
-    body = problem.body | {"instance": f"urn:simvae:request:{request.state.request_id}"}
-    body |= {} if problem.index is None else {"index": problem.index}
-    body |= {} if problem.side is None else {"side": problem.side}
-    return Response(orjson.dumps(body), problem.kind.status, dict(problem.headers), PROBLEM_TYPE)
 
 
 def _headers(status: int, error: Exception) -> dict[str, str]:

@@ -4,7 +4,7 @@ The wait ends with the outcomes, the deadline, or the client's leaving, whicheve
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar
@@ -25,7 +25,7 @@ from service.engine.images import ImageError, InputSpec
 from service.engine.priority import Priority
 from service.engine.ticket import Ticket, Timings
 
-__all__ = ["Call", "Outcomes", "receive_call"]
+__all__ = ["Asked", "Call", "Outcomes", "receive", "receive_call"]
 
 OptionsT = TypeVar("OptionsT", bound=Options)
 T = TypeVar("T")
@@ -45,6 +45,19 @@ class Outcomes(Generic[T]):
     results: list[T | None]
     errors: list[dict[str, Any]]
     timings: Timings
+
+
+@dataclass(frozen=True)
+class Asked(Generic[OptionsT]):
+    """What a body asks for, in whichever contract it was written.
+
+    Attributes:
+        options: Checked.
+        lists: Items by list: `images`, or `left` and perhaps `right`.
+    """
+
+    options: OptionsT
+    lists: dict[str, list[Item]]
 
 
 @dataclass(frozen=True)
@@ -127,9 +140,7 @@ class Call(Generic[OptionsT]):
 
 
 async def receive_call(request: Request, options: type[OptionsT], names: Sequence[str]) -> Call[OptionsT]:
-    """Reads a request; its bytes count as held until the call's block ends.
-
-    Where the queue has no room for a single image, the body is not read: the server drops it as it arrives.
+    """Reads a request in one of the native forms; see `receive`.
 
     Args:
         request: Of a POST route.
@@ -139,25 +150,53 @@ async def receive_call(request: Request, options: type[OptionsT], names: Sequenc
     Raises:
         ApiError: It is refused; see the table in `errors`.
     """
+    query = query_options(request)
+    max_items = request.app.state.settings.max_items
+
+    async def read(body: Body) -> Asked[OptionsT]:
+        form = await read_form(request, query, names, body, max_items)
+        return Asked(parse_options(options, form.options), form.lists)
+
+    priority: Priority = "bulk" if query.get("priority") == "bulk" else "interactive"
+    # Two lists may be of embeddings alone, which need no room.
+    return await receive(request, read, priority, needs_room=len(names) == 1)
+
+
+async def receive(
+    request: Request,
+    read: Callable[[Body], Awaitable[Asked[OptionsT]]],
+    priority: Priority = "interactive",
+    *,
+    needs_room: bool = True,
+) -> Call[OptionsT]:
+    """Reads a request; its bytes count as held until the call's block ends.
+
+    Args:
+        request: Of a POST route.
+        read: Understands the body.
+        priority: As far as it is known before the body is.
+        needs_room: Where the queue has no room for a single image, do not read the body: the server drops it as it
+            arrives.
+
+    Raises:
+        ApiError: It is refused; see the table in `errors`.
+    """
     state = request.app.state
     repository: Repository = state.repository
     settings: Settings = state.settings
     deadline = Deadline.of(request, settings.request_timeout_s)
-    query = query_options(request)
-    priority: Priority = "bulk" if query.get("priority") == "bulk" else "interactive"
     request.state.priority = priority
-    if len(names) == 1:  # two lists may be of embeddings alone, which need no room
+    if needs_room:
         repository.check_room(priority, deadline.left_s)
     share: BodyShare = state.budget.share(priority)
     try:
-        body = Body(request, share, settings.max_body_bytes, deadline)
-        form = await read_form(request, query, names, body, settings.max_items)
-        request.state.items = sum(map(len, form.lists.values()))
-        checked = parse_options(options, form.options)
-        engine = repository.get(checked.model)
-        for name, items in form.lists.items():
-            _check_items(items, engine.manifest.input, engine.manifest.embedding.dim, name if len(names) > 1 else None)
-        call = Call(request, deadline, checked, engine, form.lists, share)
+        asked = await read(Body(request, share, settings.max_body_bytes, deadline))
+        request.state.items = sum(map(len, asked.lists.values()))
+        engine = repository.get(asked.options.model)
+        for name, items in asked.lists.items():
+            side = None if name == "images" else name
+            _check_items(items, engine.manifest.input, engine.manifest.embedding.dim, side)
+        call = Call(request, deadline, asked.options, engine, asked.lists, share)
     except BaseException:
         share.shrink(share.held_bytes)
         raise

@@ -10,8 +10,9 @@ import structlog
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.errors import Problem, is_expected, problem_response
+from service.api.errors import Problem, is_expected
 from service.api.metrics import Metrics
+from service.api.problems import problem_response
 from service.engine.priority import Priority
 
 __all__ = ["Observe"]
