@@ -54,7 +54,10 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         repository.start()
+        counting = asyncio.create_task(repository.metrics.flush_regularly())
         yield
+        counting.cancel()
+        repository.metrics.flush()
         await asyncio.to_thread(repository.close)
 
     app = _Application(

@@ -39,6 +39,7 @@ class Running:
         return repository
 
     def metric(self, name: str, **labels: str) -> float:
+        self.repository.metrics.flush()
         return self.repository.metrics.registry.get_sample_value(name, labels) or 0.0
 
     def wait_for(self, condition: Callable[[], bool], limit_s: float = 20.0) -> None:
