@@ -1,7 +1,7 @@
 """The application, put together: nothing here decides anything."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
@@ -14,6 +14,7 @@ from service.api.auth import require_key
 from service.api.direct import Direct
 from service.api.documentation import DESCRIPTION, describe_problems
 from service.api.errors import TABLE, ItemError
+from service.api.express import Express
 from service.api.limits import BodyBudget
 from service.api.observe import Observe
 from service.api.outputs import EXPOSED_HEADERS
@@ -28,14 +29,16 @@ __all__ = ["create_app"]
 class _Application(FastAPI):
     """FastAPI behind what surrounds every request, and behind the short way to the routes that carry the load."""
 
-    def surround(self, repository: Repository, cors_origins: Sequence[str]) -> None:
+    def surround(self, repository: Repository, settings: Settings) -> None:
         """Puts it there; called once, before the first request."""
         routes = [route for module in (embed, reconstruct, similarity) for route in module.router.routes]
-        self._outermost: ASGIApp = Observe(Direct(super().__call__, routes), repository.metrics)
-        if cors_origins:
+        direct = Direct(super().__call__, routes)
+        express = Express(direct, direct.route("/embed"), repository, settings)
+        self._outermost: ASGIApp = Observe(express, repository.metrics)
+        if settings.cors_origins:
             self._outermost = CORSMiddleware(
                 self._outermost,
-                allow_origins=cors_origins,
+                allow_origins=settings.cors_origins,
                 allow_methods=["GET", "POST"],
                 allow_headers=["*"],
                 expose_headers=EXPOSED_HEADERS,
@@ -71,7 +74,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.repository = repository
     app.state.budget = BodyBudget(settings.max_queue_bytes)
-    app.surround(repository, settings.cors_origins)
+    app.surround(repository, settings)
     for error in (HTTPException, ItemError, *TABLE, Exception):
         app.add_exception_handler(error, problem_response)
     for module in (docs, health):

@@ -1,5 +1,6 @@
 """`simvae-serve`: starts the server, and ends it so that no accepted request is lost."""
 
+import gc
 import multiprocessing
 import signal
 import socket
@@ -37,6 +38,7 @@ class _Server(uvicorn.Server):
             app,
             log_config=None,
             access_log=False,
+            proxy_headers=False,  # nothing here asks who the client is
             ws="none",
             server_header=False,
             backlog=_BACKLOG,
@@ -45,6 +47,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._repository: Repository = app.state.repository
         self._repository.on_failure = self.give_up
+        self._repository.on_loaded = _settle_memory
         self.failed = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -54,6 +57,12 @@ class _Server(uvicorn.Server):
     def give_up(self) -> None:
         """Ends it as a signal would, but not well."""
         self.failed = self.should_exit = True
+
+
+def _settle_memory() -> None:
+    """Takes what was loaded out of the reach of the garbage collector, whose every round would look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 def serve(settings: Settings) -> int:

@@ -30,6 +30,10 @@ class Direct:
         self._app = app
         self._routes = {route.path: route for route in routes if isinstance(route, APIRoute)}
 
+    def route(self, path: str) -> APIRoute:
+        """The route of a path."""
+        return self._routes[path]
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Runs one request."""
         route = self._routes.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None

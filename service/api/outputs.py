@@ -32,6 +32,7 @@ __all__ = [
     "json_response",
     "model_headers",
     "pack",
+    "server_timing",
 ]
 
 EXPOSED_HEADERS = (
@@ -126,16 +127,21 @@ class Answer(Response):
     ) -> None:
         # Starlette's own takes as long as writing the JSON of an embedding: it encodes every header again.
         self.status_code, self.body, self.media_type, self.background = 200, content, media_type, None
-        timing = (
-            f"decode;dur={1000 * timings.decode_s:.3f}, queue;dur={1000 * timings.queue_s:.3f}, "
-            f"inference;dur={1000 * timings.inference_s:.3f}"
-        )
         self.raw_headers = [
             *_encoded(*model_headers(engine).items(), ("Content-Type", media_type)),
             (b"content-length", b"%d" % len(content)),
-            (b"server-timing", timing.encode()),
+            (b"server-timing", server_timing(timings)),
             *_encoded(*(headers or {}).items()),
         ]
+
+
+def server_timing(timings: Timings) -> bytes:
+    """The value of the header `Server-Timing`: how long each stage took, in milliseconds."""
+    return b"decode;dur=%.3f, queue;dur=%.3f, inference;dur=%.3f" % (
+        1000 * timings.decode_s,
+        1000 * timings.queue_s,
+        1000 * timings.inference_s,
+    )
 
 
 def model_headers(engine: Engine) -> dict[str, str]:

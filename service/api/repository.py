@@ -13,7 +13,9 @@ from service.engine.cpu import decode_threads, inference_threads, runners, usabl
 from service.engine.engine import Engine, GpuOptions
 from service.engine.errors import DeviceError, NotReadyError
 from service.engine.images import DecodeLimits
+from service.engine.inline import QUICK_S
 from service.engine.priority import Priority
+from service.engine.prompt import Prompt
 from service.engine.runtime import Runtime
 
 __all__ = ["Repository", "State"]
@@ -30,6 +32,7 @@ class Repository:
         metrics: Told of every batch and every model.
         failure: Why loading ended without models, if it did.
         on_failure: Called then, in the loading thread.
+        on_loaded: Called in the loading thread once everything is loaded, before it is ready.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -38,6 +41,7 @@ class Repository:
         self._runtime: Runtime | None = None
         self._engines: dict[str, Engine] = {}
         self.default: Engine | None = None
+        self._prompt: Prompt | None = None
         self._thread = threading.Thread(target=self._load, name="load-models")
         self.metrics = Metrics(
             lambda: self._runtime.load if self._runtime is not None else 0,
@@ -45,6 +49,7 @@ class Repository:
         )
         self.failure: Exception | None = None
         self.on_failure: Callable[[], None] = lambda: None
+        self.on_loaded: Callable[[], None] = lambda: None
 
     @property
     def state(self) -> State:
@@ -54,6 +59,12 @@ class Repository:
         if self._draining:
             return "draining"
         return "ready" if self._engines else "loading"
+
+    @property
+    def prompt(self) -> Prompt | None:
+        """A shorter way through the default model, if that is on the CPU and quick, and no crowd waits for it."""
+        crowded = self._runtime is None or self._runtime.load > self._settings.queue_items // 2
+        return None if crowded or self.state != "ready" else self._prompt
 
     @property
     def engines(self) -> list[Engine]:
@@ -116,6 +127,8 @@ class Repository:
             engines = self._load_engines()
             if not self._draining:
                 self.default = self._choose_default(engines)
+                self._prompt = self._open_prompt(self.default)
+                self.on_loaded()
                 self._engines = engines
                 _log.info("ready: %s", ", ".join(engines))
                 if self.default is None:
@@ -132,6 +145,13 @@ class Repository:
         only = names.pop() if len(names) == 1 else None
         name = self._settings.default_model or only
         return None if name is None else _find(engines, name)
+
+    def _open_prompt(self, engine: Engine | None) -> Prompt | None:
+        if engine is None or engine.model.device != "cpu":
+            return None
+        runtime = engine.runtime
+        prompt = Prompt(engine.model, runtime.limits, runtime.max_batch, self.metrics.batch)
+        return prompt if prompt.cost_s <= QUICK_S else None
 
     def _load_engines(self) -> dict[str, Engine]:
         settings, engines = self._settings, dict[str, Engine]()

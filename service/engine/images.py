@@ -11,6 +11,7 @@ from typing import Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngImageFile
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.engine.formats import FORMATS, IMAGE_SUFFIXES, count_tiff_parts, sniff_format
@@ -140,7 +141,8 @@ def decode_image(data: bytes, spec: InputSpec, limits: DecodeLimits) -> Pixels:
     if name == "TIFF" and count_tiff_parts(data) > _MAX_TIFF_PARTS:
         raise ImageTooLargeError(f"The TIFF image has more than {_MAX_TIFF_PARTS:,} strips; save it with longer ones.")
     try:
-        with Image.open(io.BytesIO(data), formats=(name,)) as image:
+        stream = io.BytesIO(data)  # for Pillow to tell a small PNG apart once more would take a fifth of the time
+        with PngImageFile(stream) if name == "PNG" else Image.open(stream, formats=(name,)) as image:
             _check_size(image.width, image.height, limits)
             image.load()
             return _fit(image, spec)
@@ -150,7 +152,7 @@ def decode_image(data: bytes, spec: InputSpec, limits: DecodeLimits) -> Pixels:
         raise ImageTooLargeError(
             f"The {name} image has more than {MOST_PIXELS:,} pixels; at most {limits.max_pixels:,} are accepted."
         ) from error
-    except UnidentifiedImageError as error:  # its own message is the address of our buffer
+    except (UnidentifiedImageError, SyntaxError) as error:
         raise UndecodableImageError(f"The {name} image is truncated or corrupt: its header cannot be read.") from error
     except Exception as error:  # Pillow's parsers raise whatever a corrupt file makes of them, from OSError to KeyError
         raise UndecodableImageError(

@@ -16,12 +16,17 @@ from service.engine.batcher import Batcher
 from service.engine.lane import Lane
 from service.engine.ticket import Item, Post
 
-__all__ = ["QUICK_S", "Inline"]
+__all__ = ["QUICK_S", "Inline", "slice_s"]
 
 _SLICE_S, _LONGEST_SLICE_S = 0.004, 0.05
 _LEAST_COST_S = 1e-6  # a clock may say that nothing took no time
 QUICK_S = 0.001
 """The most that one item of a model may take that is run here. After a slow spell, threads find out when it is over."""
+
+
+def slice_s(others_s: float) -> float:
+    """For how long a loop may be kept from its other work, which it has done for so many seconds before."""
+    return min(max(_SLICE_S, others_s), _LONGEST_SLICE_S)
 
 
 class Inline:
@@ -48,7 +53,7 @@ class Inline:
     def _run_slice(self, soon: Post) -> None:
         """Runs batches for as long as the loop has done other things since this was due, within limits."""
         now = time.perf_counter()
-        end = now + min(max(_SLICE_S, now - self._due_at), _LONGEST_SLICE_S)
+        end = now + slice_s(now - self._due_at)
         while self._waiting and end - now > _SLICE_S / 2:  # a little more would be a batch of one or two
             lane, items, cost_s = self._take(end - now)
             count, start = len(items), now

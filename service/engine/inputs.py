@@ -15,12 +15,12 @@ from service.engine.images import (
     fit_pixels,
 )
 
-__all__ = ["ImageInput", "is_small", "read_image", "size_bytes"]
+__all__ = ["SMALL_BYTES", "ImageInput", "is_small", "read_image", "size_bytes"]
 
 ImageInput = bytes | Path | NDArray[np.uint8]
 """An encoded image, a file that holds one, or pixels of shape [height, width] or [height, width, 1, 3 or 4]."""
 
-_SMALL_BYTES, _SMALL_PIXELS = 4096, 256 * 256
+SMALL_BYTES, _SMALL_PIXELS = 4096, 256 * 256
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -48,7 +48,7 @@ def is_small(image: ImageInput) -> bool:
     """
     if isinstance(image, np.ndarray):
         return image.size <= _SMALL_PIXELS
-    if not isinstance(image, bytes) or len(image) > _SMALL_BYTES or image[:8] != _PNG or image[12:16] != b"IHDR":
+    if not isinstance(image, bytes) or len(image) > SMALL_BYTES or image[:8] != _PNG or image[12:16] != b"IHDR":
         return False
     width, height = int.from_bytes(image[16:20], "big"), int.from_bytes(image[20:24], "big")
     return width * height <= _SMALL_PIXELS

@@ -234,7 +234,7 @@ def test_an_unexpected_exception_is_ours_too(
 ) -> None:
     running = start()
     monkeypatch.setattr(running.app.state, "budget", None)
-    answer = running.client.post("/embed", content=png)
+    answer = running.client.post("/embed", content=png, params={"normalize": True})
     problem = assert_problem(answer, 500, "internal-error")
     assert "NoneType" not in answer.text
     assert problem["instance"].endswith(answer.headers["x-request-id"])

@@ -23,7 +23,7 @@ def exposition(amounts: list[float], *, together: bool) -> str:
 
 def test_many_observations_are_counted_like_one_after_the_other() -> None:
     assert exposition(AMOUNTS, together=True) == exposition(AMOUNTS, together=False)
-    assert 'le="0.125"} 4.0' in exposition(AMOUNTS, together=True)
+    assert 'seconds_bucket{le="0.125",route="/embed"} 4.0' in exposition(AMOUNTS, together=True)
 
 
 def test_one_observation_is_counted() -> None:

@@ -1,0 +1,167 @@
+"""The shortest way: the same answers as the long way, for requests that ask for nothing, and for no others."""
+
+import http.client
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from service.engine.images import encode_png
+from service.engine.prompt import Prompt
+
+LONG_WAY = {"X-Request-Timeout": "30"}
+OWN = {"server-timing", "x-request-id", "date"}
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The images that went the shortest way."""
+    images: list[bytes] = []
+    put = Prompt.put
+
+    def note(self: Prompt, image: bytes, *rest: Any) -> None:
+        images.append(image)
+        put(self, image, *rest)
+
+    monkeypatch.setattr(Prompt, "put", note)
+    return images
+
+
+def pngs(count: int) -> list[bytes]:
+    rng = np.random.default_rng(1)
+    return [encode_png(rng.integers(0, 256, (28, 28, 1), dtype=np.uint8)) for _ in range(count)]
+
+
+def head(answer: httpx.Response) -> dict[str, str]:
+    return {name: value for name, value in answer.headers.items() if name not in OWN}
+
+
+def test_both_ways_give_the_same_bytes_and_headers(client: httpx.Client, taken: list[bytes]) -> None:
+    (image,) = pngs(1)
+    short, long = client.post("/embed", content=image), client.post("/embed", content=image, headers=LONG_WAY)
+    assert taken == [image]
+    assert short.status_code == long.status_code == 200
+    assert short.content == long.content
+    assert head(short) == head(long)
+    names = [part.split(";")[0] for part in short.headers["server-timing"].split(", ")]
+    assert names == ["decode", "queue", "inference"]
+
+
+def test_requests_that_come_together_get_each_their_own_answer(server: Any, taken: list[bytes]) -> None:
+    images = pngs(40)
+
+    def embed(image: bytes) -> list[float]:
+        answer = httpx.post(f"http://127.0.0.1:{server.port}/embed", content=image)
+        embedding: list[float] = answer.raise_for_status().json()["embeddings"][0]
+        return embedding
+
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(embed, images))
+    assert sorted(taken) == sorted(images)
+    assert np.allclose(found, server.repository.get(None).embed(images).mean, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/embed?normalize=true", {}),
+        ("/embed", {"Accept": "application/x-npy"}),
+        ("/embed", {"Content-Type": "application/json"}),
+        ("/embed", {"Content-Encoding": "gzip"}),
+        ("/reconstruct", {}),
+    ],
+)
+def test_whoever_asks_for_something_goes_the_long_way(
+    client: httpx.Client, taken: list[bytes], png: bytes, path: str, headers: dict[str, str]
+) -> None:
+    client.post(path, content=png, headers=headers)
+    assert taken == []
+
+
+@pytest.mark.parametrize("damage", [lambda png: png[:60], lambda png: png.replace(b"IDAT", b"IDAX")])
+def test_a_bad_image_is_told_what_is_wrong(
+    client: httpx.Client, taken: list[bytes], damage: Callable[[bytes], bytes]
+) -> None:
+    image = damage(pngs(1)[0])
+    short, long = client.post("/embed", content=image), client.post("/embed", content=image, headers=LONG_WAY)
+    assert taken == [image]
+    assert short.status_code == long.status_code == 422
+    assert {**short.json(), "instance": ""} == {**long.json(), "instance": ""}
+
+
+def test_a_body_that_comes_in_pieces_is_put_together(server: Any, png: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(f"POST /embed HTTP/1.1\r\nHost: x\r\nContent-Length: {len(png)}\r\n\r\n".encode() + png[:20])
+        connection.sendall(png[20:])
+        answer = http.client.HTTPResponse(connection, method="POST")
+        answer.begin()
+        assert answer.status == 200
+
+
+def test_a_body_that_never_comes_is_given_up_in_time(
+    start: Callable[..., Any], taken: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.api.express._LEAST_TIMEOUT_S", 0.1)
+    running = start(request_timeout_s=0.3)
+    with socket.create_connection(("127.0.0.1", running.port), timeout=30) as connection:
+        connection.sendall(b"POST /embed HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n")
+        answer = http.client.HTTPResponse(connection, method="POST")
+        answer.begin()
+        assert answer.status == 408
+    assert taken == []
+
+
+def test_it_counts_like_the_long_way(server: Any, client: httpx.Client, taken: list[bytes], png: bytes) -> None:
+    def counts() -> list[float]:
+        labels = {"route": "/embed", "code": "200"}
+        stage = {"stage": "inference", "priority": "interactive"}
+        return [
+            server.metric("simvae_requests_total", **labels),
+            server.metric("simvae_request_duration_seconds_count", route="/embed"),
+            server.metric("simvae_stage_duration_seconds_count", **stage),
+            server.metric("simvae_items_total"),
+            server.metric("simvae_batches_total"),
+        ]
+
+    before = counts()
+    client.post("/embed", content=png)
+    short = counts()
+    client.post("/embed", content=png, headers=LONG_WAY)
+    assert taken == [png]
+    assert [b - a for a, b in zip(before, short, strict=True)] == [1, 1, 1, 1, 1]
+    assert [b - a for a, b in zip(short, counts(), strict=True)] == [1, 1, 1, 1, 1]
+
+
+def test_the_id_of_a_request_is_kept(client: httpx.Client, taken: list[bytes], png: bytes) -> None:
+    answer = client.post("/embed", content=png, headers={"X-Request-ID": "mine"})
+    assert answer.headers["x-request-id"] == "mine"
+    assert taken == [png]
+
+
+def test_a_key_is_needed_where_there_are_keys(start: Callable[..., Any], taken: list[bytes], png: bytes) -> None:
+    keyed = start(api_key="secret")
+    assert keyed.client.post("/embed", content=png).status_code == 401
+    assert keyed.client.post("/embed", content=png, headers={"Authorization": "Bearer wrong"}).status_code == 401
+    assert taken == []
+    assert keyed.client.post("/embed", content=png, headers={"Authorization": "Bearer secret"}).status_code == 200
+    assert taken == [png]
+
+
+def test_a_model_that_is_not_quick_has_no_short_way(
+    start: Callable[..., Any], png: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.api.repository.QUICK_S", 0.0)
+    running = start()
+    assert running.repository.prompt is None
+    assert running.client.post("/embed", content=png).status_code == 200
+
+
+def test_what_would_wait_long_goes_the_long_way(server: Any, taken: list[bytes], png: bytes) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Prompt, "wait_s", 1.0)
+        assert server.client.post("/embed", content=png).status_code == 200
+    assert taken == []
