@@ -19,7 +19,7 @@ from service.api.observe import Observe
 from service.api.outputs import EXPOSED_HEADERS
 from service.api.problems import problem_response
 from service.api.repository import Repository
-from service.api.routes import docs, embed, health, models, reconstruct, similarity
+from service.api.routes import decode, docs, embed, health, models, reconstruct, similarity
 from service.api.settings import Settings
 
 __all__ = ["create_app"]
@@ -30,7 +30,7 @@ class _Application(FastAPI):
 
     def surround(self, repository: Repository, cors_origins: Sequence[str]) -> None:
         """Puts it there; called once, before the first request."""
-        routes = [route for module in (embed, reconstruct, similarity) for route in module.router.routes]
+        routes = [route for module in (embed, reconstruct, similarity, decode) for route in module.router.routes]
         self._outermost: ASGIApp = Observe(Direct(super().__call__, routes), repository.metrics)
         if cors_origins:
             self._outermost = CORSMiddleware(
@@ -73,7 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.add_exception_handler(error, problem_response)
     for module in (docs, health):
         app.include_router(module.router)
-    for module in (embed, reconstruct, similarity, models):
+    for module in (embed, reconstruct, similarity, decode, models):
         app.include_router(module.router, dependencies=[Depends(require_key)])
     app.mount("/docs", docs.assets())
     describe_problems(app)

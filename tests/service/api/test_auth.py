@@ -44,6 +44,7 @@ def test_nothing_else_does(headers: dict[str, str], locked: httpx.Client, png: b
         ("POST", "/embed"),
         ("POST", "/reconstruct"),
         ("POST", "/similarity"),
+        ("POST", "/decode"),
         ("GET", "/models"),
         ("GET", "/models/tiny"),
         ("GET", "/metrics"),
