@@ -19,7 +19,7 @@ from service.api.observe import Observe
 from service.api.outputs import EXPOSED_HEADERS
 from service.api.problems import problem_response
 from service.api.repository import Repository
-from service.api.routes import decode, docs, embed, health, models, reconstruct, similarity
+from service.api.routes import decode, docs, embed, health, models, page, reconstruct, similarity
 from service.api.settings import Settings
 
 __all__ = ["create_app"]
@@ -71,10 +71,11 @@ def create_app(settings: Settings) -> FastAPI:
     app.surround(repository, settings.cors_origins)
     for error in (HTTPException, ItemError, *TABLE, Exception):
         app.add_exception_handler(error, problem_response)
-    for module in (docs, health):
+    for module in (page, docs, health):
         app.include_router(module.router)
     for module in (embed, reconstruct, similarity, decode, models):
         app.include_router(module.router, dependencies=[Depends(require_key)])
     app.mount("/docs", docs.assets())
+    app.mount("/page", page.assets())
     describe_problems(app)
     return app

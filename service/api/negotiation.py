@@ -4,8 +4,9 @@ import functools
 
 from service.api.errors import NotAcceptableError
 
-__all__ = ["JSON", "LINES", "NDJSON", "NPY", "PNG", "preferred", "preferred_but_png"]
+__all__ = ["HTML", "JSON", "LINES", "NDJSON", "NPY", "PNG", "preferred", "preferred_but_png"]
 
+HTML = "text/html"
 JSON = "application/json"
 NPY = "application/x-npy"
 PNG = "image/png"
