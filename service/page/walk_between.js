@@ -27,6 +27,7 @@ export class WalkBetween {
     byId("between-panel").hidden = pictures.length < 2;
     const options = pictures.map((picture) => [String(picture.id), picture.name]);
     fillSelect(byId("from"), options, options[0]?.[0]);
+    if (byId("to").value === byId("from").value) byId("to").value = ""; // it was the only image so far
     fillSelect(byId("to"), options, String(this.#farthest()?.id));
     const after = this.#ends;
     if (after.every(Boolean) && after.some((end, index) => end.embedding !== before[index]?.embedding)) this.#start();

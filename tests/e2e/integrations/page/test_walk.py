@@ -52,6 +52,16 @@ def test_the_slider_shows_the_point_between_two_images(opened: Any, ends: list[l
     assert opened.page.locator("#between-picture").get_attribute("src") == seen  # an end is its reconstruction
 
 
+def test_images_that_come_one_after_the_other_become_the_two_ends(
+    visit: Callable[..., Any], sample: Callable[[str], bytes], ends: list[list[float]]
+) -> None:
+    opened = visit()
+    for name in NAMES:
+        opened.add({f"{name}.png": sample(name)})
+    (png,) = decoded(opened, between(ends, 0.5))
+    opened.page.wait_for_function(SHOWN, arg=["between-picture", png])
+
+
 def test_the_film_shows_the_whole_way_and_leads_there(opened: Any, ends: list[list[float]]) -> None:
     frames = opened.page.locator("#film img")
     opened.page.wait_for_function("() => document.querySelectorAll('#film img').length === 9")
