@@ -29,6 +29,8 @@ export class Alike {
     const names = Object.keys(METRICS).filter((name) => metrics.includes(name));
     fillSelect(byId("metric"), names.map((name) => [name, METRICS[name].name]), names[0]);
     this.#pictures = [];
+    this.#answer = null;
+    byId("alike").hidden = true;
   }
 
   /** Compares these pictures, unless that was done. */

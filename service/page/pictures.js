@@ -63,8 +63,9 @@ export class Pictures extends EventTarget {
   /** Has all of them seen anew, by another model. */
   seeAgain() {
     this.#round += 1;
-    for (const picture of this.all) picture.state = "waiting";
-    this.#see(this.all);
+    const readable = this.all.filter((picture) => picture.blob.size);
+    for (const picture of readable) picture.state = "waiting";
+    this.#see(readable);
   }
 
   #changed() {

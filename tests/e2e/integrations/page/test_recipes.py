@@ -87,3 +87,14 @@ def test_similarities_can_be_had_with_curl_as_they_were_asked_for(opened: Any) -
     assert found == [f"{100 * value:.0f} %" for value in wanted]
     assert os.environ.get("SIMVAE_API_KEY") is None
     assert "Authorization" not in recipe(opened, "alike-code", "curl")
+
+
+def test_where_the_browser_forbids_copying_the_text_is_selected_instead(opened: Any) -> None:
+    opened.page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    section = opened.page.locator("#seen-code")
+    section.locator("summary").click()
+    button = section.get_by_role("button", name="Copy the curl commands")
+    button.click()
+    assert button.inner_text() == "Press Ctrl+C"
+    wanted = section.locator("code").first.inner_text()
+    assert opened.page.evaluate("getSelection().toString()").strip() == wanted.strip()
