@@ -111,6 +111,7 @@ def test_what_is_too_much_for_one_request_is_sent_in_several(
         assert opened.faults
         assert all("413" in fault for fault in opened.faults)  # which a browser always mentions
         opened.faults.clear()
+        opened.page.close()  # before the server ends
 
 
 def test_more_than_the_page_can_show_is_left_out_and_said(
@@ -154,7 +155,7 @@ def tiny_client(serve: Callable[..., Any], tiny_models: Path) -> Any:
 
 
 def test_one_of_several_models_can_be_picked_and_sees_everything_anew(
-    visit: Callable[..., Any], sample: Callable[[str], bytes], tiny_client: httpx.Client
+    tiny_client: httpx.Client, visit: Callable[..., Any], sample: Callable[[str], bytes]
 ) -> None:
     opened = visit(tiny_client)
     opened.add({f"{name}.png": sample(name) for name in ("dress", "t-shirt")})

@@ -18,7 +18,7 @@ def locked(serve: Callable[..., Any], shipped: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_key_is_asked_for_refused_if_it_is_wrong_and_kept_in_the_tab(
-    visit: Callable[..., Any], locked: httpx.Client, sample: Callable[[str], bytes]
+    locked: httpx.Client, visit: Callable[..., Any], sample: Callable[[str], bytes]
 ) -> None:
     opened = visit(locked, ready="#key:not([hidden])")
     page = opened.page
