@@ -5,7 +5,7 @@ import { Cards } from "./cards.js";
 import { byId, el } from "./dom.js";
 import { takeImages } from "./intake.js";
 import { Key } from "./key.js";
-import { Pictures } from "./pictures.js";
+import { MOST_PICTURES, Pictures } from "./pictures.js";
 import { seenRecipe, showRecipe } from "./recipes.js";
 import { Server } from "./server.js";
 import { WalkAlong } from "./walk_along.js";
@@ -88,7 +88,7 @@ async function begin() {
   });
   takeImages((files) => {
     const left = pictures.add(files);
-    notify(left ? `The page shows at most 48 images; ${left} were left out.` : "");
+    notify(left ? `The page shows at most ${MOST_PICTURES} images; ${left} were left out.` : "");
   });
 }
 

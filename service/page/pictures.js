@@ -1,6 +1,7 @@
 // The images on the page, and what the model made of each.
 
-const MOST_PICTURES = 48;
+/** What the page can show at once: its table has a cell for every two. */
+export const MOST_PICTURES = 48;
 const BATCH_PICTURES = 16;
 const BATCH_BYTES = 8 * 1024 * 1024;
 
