@@ -43,8 +43,8 @@ export function seenRecipe(server, pictures) {
   const fields = pictures.map(({ name }) => `-F ${shell(`image=${formName(name)}`)}`);
   const curl = (path, options) => command(server, fields, path, options);
   const python = [
-    `embedded = server.post("/embed", params=${dict({ variance: "true", on_error: "skip" }, server)}, files=files)`,
-    `seen = server.post("/reconstruct", params=${dict({ on_error: "skip" }, server)}, files=files)`,
+    `embedded = server.post("/embed"${params({ variance: "true", on_error: "skip" }, server)}, files=files)`,
+    `seen = server.post("/reconstruct"${params({ on_error: "skip" }, server)}, files=files)`,
     'print(embedded.raise_for_status().json()["embeddings"], seen.raise_for_status().json()["reconstructions"])',
   ];
   return {
@@ -62,7 +62,7 @@ export function similarityRecipe(server, pictures, metric, prior) {
   const fields = pictures.map(({ name }) => `-F ${shell(`left=${formName(name)}`)}`);
   const options = { metrics: metric, ...(metric === "probability_same" && { prior }) };
   const python = [
-    `answer = server.post("/similarity", params=${dict(options, server)}, files=files)`,
+    `answer = server.post("/similarity"${params(options, server)}, files=files)`,
     `print(answer.raise_for_status().json()["similarity"]["${metric}"])`,
   ];
   return {
@@ -75,7 +75,7 @@ export function similarityRecipe(server, pictures, metric, prior) {
 export function betweenRecipe(server, start, end, share) {
   const latent = between(start.embedding, end.embedding, share);
   const python = [
-    `vectors = server.post("/embed", params=${dict({}, server)}, files=files).raise_for_status().json()["embeddings"]`,
+    `vectors = server.post("/embed"${params({}, server)}, files=files).raise_for_status().json()["embeddings"]`,
     `latent = [a + ${share} * (b - a) for a, b in zip(*vectors)]`,
     ...decoding(server),
   ];
@@ -99,7 +99,7 @@ function decodeCommand(server, latent) {
 
 function decoding(server) {
   return [
-    `answer = server.post("/decode", params=${dict({}, server)}, json={"latents": [latent]}, headers={"Accept": "image/png"})`,
+    `answer = server.post("/decode"${params({}, server)}, json={"latents": [latent]}, headers={"Accept": "image/png"})`,
     'Path("seen.png").write_bytes(answer.raise_for_status().content)',
   ];
 }
@@ -116,7 +116,7 @@ function opening(server, pictures) {
     `server = httpx.Client(base_url=${JSON.stringify(base())}${key})`,
     ...(samples.length
       ? [
-          `for name in ${JSON.stringify(samples)}:`,
+          `for name in ${list(samples)}:`,
           '    Path(name).write_bytes(server.get(f"/page/samples/{name}").raise_for_status().content)',
         ]
       : []),
@@ -124,7 +124,8 @@ function opening(server, pictures) {
 }
 
 function files(pictures, field) {
-  return `files = [("${field}", (name, Path(name).read_bytes())) for name in ${JSON.stringify(pictures.map(({ name }) => name))}]`;
+  const names = list(pictures.map(({ name }) => name));
+  return `files = [("${field}", (name, Path(name).read_bytes())) for name in ${names}]`;
 }
 
 function fetched(pictures) {
@@ -138,8 +139,17 @@ function command(server, given, path, options) {
   return ["curl", ...key, ...given, shell(`${base()}/${path}${query.size ? `?${query}` : ""}`)].join(" \\\n  ");
 }
 
-function dict(options, server) {
-  return JSON.stringify({ ...options, ...(server.model && { model: server.model }) });
+/** An argument of a call in Python; nothing where there is nothing to say. */
+function params(options, server) {
+  const all = Object.entries({ ...options, ...(server.model && { model: server.model }) });
+  const text = all.map(([name, value]) => `"${name}": ${JSON.stringify(value)}`).join(", ");
+  return text && `, params={${text}}`;
+}
+
+/** A list of texts in Python, whose literals are those of JSON here. */
+function list(texts) {
+  const literals = texts.map((text) => JSON.stringify(text));
+  return literals.length > 3 ? `[\n    ${literals.join(",\n    ")},\n]` : `[${literals.join(", ")}]`;
 }
 
 function base() {

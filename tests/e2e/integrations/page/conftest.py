@@ -110,7 +110,7 @@ def visit(browser: Browser, client: httpx.Client) -> Iterator[Callable[..., Visi
         def enter(to: httpx.Client = client, *, ready: str = "#model .facts", **options: Any) -> Visit:
             context = browser.new_context(base_url=str(to.base_url), **options)
             stack.callback(context.close)
-            context.set_default_timeout(20_000)
+            context.set_default_timeout(60_000)  # machines of CI may be busy
             found = Visit(context.new_page(), to)
             visits.append(found)
             _watch(found)
