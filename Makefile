@@ -25,20 +25,23 @@ OTHER_WHEEL := $(if $(filter gpu,$(OTHER)),onnxruntime-gpu,onnxruntime)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-# Three sizes of installation; the stamp of a larger one stands for the smaller ones too.
+# Four sizes of installation; the stamp of a larger one stands for the smaller ones too.
 EXTRAS_serve := $(RUNTIME)
 EXTRAS_train := $(RUNTIME),train,export
 EXTRAS_dev := $(RUNTIME),parquet,train,export,dev
+EXTRAS_all := $(RUNTIME),parquet,train,export,dev,integrations
 HOLDS_serve := serve
 HOLDS_train := serve train
 HOLDS_dev := serve train dev
+HOLDS_all := serve train dev all
 SERVE := .venv/.serve-$(RUNTIME)
 TRAIN := .venv/.train-$(RUNTIME)
 DEV := .venv/.dev-$(RUNTIME)
+ALL := .venv/.all-$(RUNTIME)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install serve test demo train evaluate export check format containers openapi lock clean
+.PHONY: help install serve test demo train evaluate export check format integrations containers openapi lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +78,9 @@ format: $(DEV) ## format, and mend what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+integrations: $(ALL) ## test against the real clients and databases of others, which this installs
+	$(BIN)/pytest tests/e2e/integrations $(ARGS)
+
 containers: $(DEV) ## build the image, start it with compose, and test it from outside
 	SIMVAE_TEST_CONTAINERS=1 $(BIN)/pytest tests/e2e/test_containers.py -rs $(ARGS)
 
@@ -82,7 +88,7 @@ openapi: $(DEV) ## write docs/openapi.json
 	$(BIN)/python -m service.api.openapi > docs/openapi.json
 
 lock: $(DEV) ## pin the newest versions that fit together in constraints.txt
-	$(PIP) install -q --dry-run --ignore-installed --report .venv/lock.json '.[cpu,gpu,parquet,train,export,dev]'
+	$(PIP) install -q --dry-run --ignore-installed --report .venv/lock.json '.[cpu,gpu,parquet,train,export,dev,integrations]'
 	$(BIN)/python .ci/constraints.py .venv/lock.json > constraints.txt
 
 clean: ## remove .venv and every cache; runs/ and models/ stay

@@ -20,7 +20,7 @@ from service.api.observe import Observe
 from service.api.outputs import EXPOSED_HEADERS
 from service.api.problems import problem_response
 from service.api.repository import Repository
-from service.api.routes import docs, embed, health, models, reconstruct, similarity
+from service.api.routes import decode, docs, embed, health, models, page, reconstruct, similarity
 from service.api.settings import Settings
 
 __all__ = ["create_app"]
@@ -31,7 +31,7 @@ class _Application(FastAPI):
 
     def surround(self, repository: Repository, settings: Settings) -> None:
         """Puts it there; called once, before the first request."""
-        routes = [route for module in (embed, reconstruct, similarity) for route in module.router.routes]
+        routes = [route for module in (embed, reconstruct, similarity, decode) for route in module.router.routes]
         direct = Direct(super().__call__, routes)
         express = Express(direct, direct.route("/embed"), repository, settings)
         self._outermost: ASGIApp = Observe(express, repository.metrics)
@@ -77,10 +77,11 @@ def create_app(settings: Settings) -> FastAPI:
     app.surround(repository, settings)
     for error in (HTTPException, ItemError, *TABLE, Exception):
         app.add_exception_handler(error, problem_response)
-    for module in (docs, health):
+    for module in (page, docs, health):
         app.include_router(module.router)
-    for module in (embed, reconstruct, similarity, models):
+    for module in (embed, reconstruct, similarity, decode, models):
         app.include_router(module.router, dependencies=[Depends(require_key)])
     app.mount("/docs", docs.assets())
+    app.mount("/page", page.assets())
     describe_problems(app)
     return app

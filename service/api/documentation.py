@@ -16,6 +16,7 @@ from service.engine.bundle import Precision
 __all__ = [
     "DESCRIPTION",
     "EXAMPLES",
+    "Decoded",
     "Embeddings",
     "Health",
     "ModelCard",
@@ -32,7 +33,7 @@ __all__ = [
 DESCRIPTION = """\
 Image embeddings, reconstructions and similarities from SimVAE models.
 
-Every POST route takes an image as the raw body (`image/*`), files as `multipart/form-data`, base64 or data URIs in
+The routes of images take an image as the raw body (`image/*`), files as `multipart/form-data`, base64 or data URIs in
 `application/json`, or a uint8 batch of the model's own shape as `application/x-npy`. Options are JSON fields, form
 fields or query parameters. Bodies may be packed: `Content-Encoding: gzip` or `deflate`. Errors are RFC 9457 problems.
 """
@@ -118,6 +119,12 @@ class Reconstructions(_Answer):
     errors: list[Skipped]
 
 
+class Decoded(_Answer):
+    """The answer of `POST /decode`."""
+
+    images: list[str] = Field(description="A PNG in base64 for each latent.")
+
+
 class Similarities(_Answer):
     """The answer of `POST /similarity`."""
 
@@ -174,7 +181,12 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def operation(
-    options: type[Options], items: dict[str, Any], example: dict[str, Any], forms: dict[str, Any] | None = None
+    options: type[Options],
+    items: dict[str, Any],
+    example: dict[str, Any],
+    forms: dict[str, Any] | None = None,
+    *,
+    images: bool = True,
 ) -> dict[str, Any]:
     """The body and the parameters of a POST route.
 
@@ -183,17 +195,20 @@ def operation(
         items: The JSON schema of each list; the first one is needed.
         example: A JSON body.
         forms: Further bodies, by media type.
+        images: Whether the items are images, in all their forms.
     """
     schema = options.model_json_schema()["properties"]
     first = next(iter(items))
     files = {name: {"type": "array", "items": {"type": "string", "format": "binary"}} for name in items}
     body = {"type": "object", "required": [first], "additionalProperties": False}
-    content = {
-        "application/json": {"schema": {**body, "properties": items | schema}, "example": example},
-        "multipart/form-data": {"schema": {**body, "properties": files | schema}},
-        "image/*": binary("One image: JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF."),
-        "application/x-npy": binary("uint8 of shape [N, height, width, channels], or [N, height, width] for grey."),
-    } | (forms or {})
+    content = {"application/json": {"schema": {**body, "properties": items | schema}, "example": example}}
+    if images:
+        content |= {
+            "multipart/form-data": {"schema": {**body, "properties": files | schema}},
+            "image/*": binary("One image: JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF."),
+            "application/x-npy": binary("uint8 of shape [N, height, width, channels], or [N, height, width] for grey."),
+        }
+    content |= forms or {}
     query = [{"name": name, "in": "query", "required": False, "schema": each} for name, each in schema.items()]
     return {"requestBody": {"required": True, "content": content}, "parameters": [*query, _TIMEOUT]}
 

@@ -19,7 +19,7 @@ from service.api.options import Options, parse_options
 from service.api.repository import Repository
 from service.api.settings import Settings
 from service.api.waiting import outcomes_of
-from service.engine.engine import Engine
+from service.engine.engine import Engine, Task
 from service.engine.errors import InferenceError
 from service.engine.images import ImageError, InputSpec
 from service.engine.priority import Priority
@@ -29,7 +29,7 @@ __all__ = ["Asked", "Call", "Outcomes", "receive", "receive_call"]
 
 OptionsT = TypeVar("OptionsT", bound=Options)
 T = TypeVar("T")
-Task = Literal["embed", "reconstruct"]
+_SIDES = ("left", "right")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Asked(Generic[OptionsT]):
 
     Attributes:
         options: Checked.
-        lists: Items by list: `images`, or `left` and perhaps `right`.
+        lists: Items by list: `images`, `latents`, or `left` and perhaps `right`.
     """
 
     options: OptionsT
@@ -84,8 +84,8 @@ class Call(Generic[OptionsT]):
         """The one that was asked for, or interactive."""
         return self.options.priority or "interactive"
 
-    async def run(self, images: Sequence[Any], task: Task) -> tuple[list[Any], Timings]:
-        """Submits images and waits.
+    async def run(self, items: Sequence[Any], task: Task) -> tuple[list[Any], Timings]:
+        """Submits images, or latents to decode, and waits.
 
         Returns:
             One outcome for each, a result or its own error; and the timings.
@@ -97,7 +97,7 @@ class Call(Generic[OptionsT]):
         """
         loop, left_s = asyncio.get_running_loop(), self.deadline.left_s
         ticket: Ticket[Any] = self.engine.submit(
-            images,
+            items,
             task,
             priority=self.priority,
             deadline_s=left_s,
@@ -194,7 +194,7 @@ async def receive(
         request.state.items = sum(map(len, asked.lists.values()))
         engine = repository.get(asked.options.model)
         for name, items in asked.lists.items():
-            side = None if name == "images" else name
+            side = name if name in _SIDES else None
             _check_items(items, engine.manifest.input, engine.manifest.embedding.dim, side)
         call = Call(request, deadline, asked.options, engine, asked.lists, share)
     except BaseException:
@@ -212,7 +212,7 @@ def _check_items(items: Sequence[Item], spec: InputSpec, dim: int, side: str | N
         if isinstance(item, GivenEmbedding):
             found = {vector.size for vector in (item.mean, item.variance) if vector is not None}
             if found != {dim}:
-                text = f"Expected an embedding and a variance of {dim} numbers; found {sorted(found)}."
+                text = f"Expected vectors of {dim} numbers, the model's dimension; found {sorted(found)}."
                 raise ItemError(UnprocessableError(text), index, side)
         elif not isinstance(item, bytes) and item.shape not in shapes:
             raise UnprocessableError(

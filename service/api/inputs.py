@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 from starlette.requests import Request
 
 from service.api.errors import RequestError, UnsupportedMediaTypeError
@@ -17,14 +18,14 @@ from service.api.multipart_form import PartsReader
 from service.api.npy import NPY_MAGIC, read_npy
 from service.api.threads import off_loop
 
-__all__ = ["Form", "media_type", "query_options", "read_form"]
+__all__ = ["UNKNOWN_TYPES", "Form", "media_type", "query_options", "read_form"]
 
 Kind = Literal["image", "npy", "json", "multipart", "unknown"]
 
 _LISTS = frozenset({"metrics"})  # the options that may be repeated as query parameters or form fields
 _MAX_OPTIONS = 32
-# What curl sends unasked, and what clients send that know nothing of their bytes: the first bytes decide.
-_UNKNOWN = frozenset({"", "application/octet-stream", "application/x-www-form-urlencoded"})
+UNKNOWN_TYPES = frozenset({"", "application/octet-stream", "application/x-www-form-urlencoded"})
+"""What curl sends unasked, and what clients send that know nothing of their bytes: the first bytes decide."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,24 @@ class Form:
 
     Attributes:
         options: Names and values, unchecked.
-        lists: Items by list: `images`, or `left` and perhaps `right`.
+        lists: Items by list: `images`, `latents`, or `left` and perhaps `right`.
     """
 
     options: dict[str, Any]
     lists: dict[str, list[Item]]
+
+    def with_query(self, query: dict[str, Any]) -> "Form":
+        """The same with the options in the query.
+
+        Raises:
+            RequestError: One is in both.
+        """
+        if not query:
+            return self
+        twice = sorted(query.keys() & self.options.keys())
+        if twice:
+            raise RequestError(f"{twice[0]} is given twice, in the query and in the body; give it once.")
+        return Form(query | self.options, self.lists)
 
 
 async def read_form(
@@ -64,12 +78,7 @@ async def read_form(
     else:
         body = await content.read()
         form = await off_loop(len(body), lambda: _parse(kind, body, names, max_items))
-    if not query:
-        return form
-    twice = sorted(query.keys() & form.options.keys())
-    if twice:
-        raise RequestError(f"{twice[0]} is given twice, in the query and in the body; give it once.")
-    return Form(query | form.options, form.lists)
+    return form.with_query(query)
 
 
 def media_type(request: Request) -> str:
@@ -92,7 +101,7 @@ def query_options(request: Request) -> dict[str, Any]:
 
 
 def _kind(given: str) -> Kind:
-    if given in _UNKNOWN:
+    if given in UNKNOWN_TYPES:
         return "unknown"
     if given.startswith("image/"):
         return "image"
@@ -111,7 +120,7 @@ def _kind(given: str) -> Kind:
 
 def _parse(kind: Kind, body: bytes, names: Sequence[str], max_items: int) -> Form:
     if kind == "npy" or (kind == "unknown" and body.startswith(NPY_MAGIC)):
-        pixels = read_npy(body)
+        pixels = read_npy(body, np.uint8)
         check_count(len(pixels), max_items)
         return Form({}, {names[0]: list(pixels)})
     if kind == "json" or (kind == "unknown" and body.lstrip()[:1] == b"{"):

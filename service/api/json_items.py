@@ -1,7 +1,8 @@
 """The JSON form: options, and lists of base64 images or ready embeddings."""
 
 import binascii
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from service.api.limits import check_count
 from service.engine.images import Pixels
 from service.engine.results import Floats
 
-__all__ = ["GivenEmbedding", "Item", "decode_base64", "load_object", "parse_json", "type_name"]
+__all__ = ["GivenEmbedding", "Item", "decode_base64", "load_object", "parse_json", "read_vector", "type_name"]
 
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _BLANKS = b" \t\r\n"
@@ -31,13 +32,16 @@ class GivenEmbedding:
 Item = bytes | Pixels | GivenEmbedding
 
 
-def parse_json(body: bytes, names: Sequence[str], max_items: int) -> tuple[dict[str, Any], dict[str, list[Item]]]:
+def parse_json(
+    body: bytes, names: Sequence[str], max_items: int, read: Callable[[object], Item] | None = None
+) -> tuple[dict[str, Any], dict[str, list[Item]]]:
     """Reads a JSON body.
 
     Args:
         body: One object.
         names: The lists that the route takes; the first one is needed.
         max_items: The most items of all lists together; checked before any of them is decoded.
+        read: Makes an item of a value; None takes images, and beside them embeddings where there are two lists.
 
     Returns:
         What is not one of the lists, unchecked; and the lists.
@@ -45,7 +49,7 @@ def parse_json(body: bytes, names: Sequence[str], max_items: int) -> tuple[dict[
     Raises:
         RequestError: Not JSON, not an object, or lists that are none.
         TooManyItemsError: More than `max_items`, or more values than so many items can have.
-        ItemError: An item that is neither base64 nor an embedding.
+        ItemError: A value of which no item can be made.
     """
     content = load_object(body, max_items)
     lists = {name: content.pop(name) for name in names if name in content}
@@ -56,7 +60,8 @@ def parse_json(body: bytes, names: Sequence[str], max_items: int) -> tuple[dict[
         raise RequestError(f"Expected a list {names[0]!r} in the JSON object; found none.")
     check_count(sum(map(len, lists.values())), max_items)
     two_sided = len(names) > 1
-    return content, {name: _items(value, name if two_sided else None) for name, value in lists.items()}
+    read = read or functools.partial(_image, embeddings=two_sided)
+    return content, {name: _items(value, read, name if two_sided else None) for name, value in lists.items()}
 
 
 def load_object(text: bytes, max_items: int, what: str = "body") -> dict[str, Any]:
@@ -110,17 +115,17 @@ def _check_values(body: bytes, max_items: int) -> None:
         )
 
 
-def _items(values: list[Any], side: str | None) -> list[Item]:
+def _items(values: list[Any], read: Callable[[object], Item], side: str | None) -> list[Item]:
     items: list[Item] = []
     for index, value in enumerate(values):
         try:
-            items.append(_item(value, embeddings=side is not None))
+            items.append(read(value))
         except RequestError as error:
             raise ItemError(error, index, side) from error
     return items
 
 
-def _item(value: object, *, embeddings: bool) -> Item:
+def _image(value: object, *, embeddings: bool) -> Item:
     if isinstance(value, str):
         return decode_base64(value)
     if embeddings and isinstance(value, dict):
@@ -135,19 +140,24 @@ def _given(value: Mapping[str, Any]) -> GivenEmbedding:
         found = f"the unknown field {unknown[0][:100]!r}" if unknown else "no embedding"
         raise RequestError(f"Expected {{'embedding': […], 'variance': […]}}; found {found}.")
     variance = value.get("variance")
-    given = GivenEmbedding(_vector(value["embedding"]), None if variance is None else _vector(variance))
+    given = GivenEmbedding(read_vector(value["embedding"]), None if variance is None else read_vector(variance))
     if given.variance is not None and (given.variance < 0).any():
         raise RequestError("Expected variances of at least 0; found a negative one.")
     return given
 
 
-def _vector(value: object) -> Floats:
+def read_vector(value: object) -> Floats:
+    """A vector of float32 from a list of numbers, or from an array of one dimension.
+
+    Raises:
+        RequestError: It is something else, or a number is not finite in float32.
+    """
     try:
         array = np.asarray(value)
     except ValueError:  # lists of different lengths inside
         array = np.empty((0, 0))
     if array.ndim != 1 or not array.size or array.dtype.kind not in "iuf":
-        raise RequestError("Expected a list of numbers as embedding or variance; found something else.")
+        raise RequestError("Expected a list of numbers as a vector; found something else.")
     with np.errstate(over="ignore"):
         vector = array.astype(np.float32)
     if not np.isfinite(vector).all():

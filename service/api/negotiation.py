@@ -4,8 +4,9 @@ import functools
 
 from service.api.errors import NotAcceptableError
 
-__all__ = ["JSON", "LINES", "NDJSON", "NPY", "PNG", "preferred"]
+__all__ = ["HTML", "JSON", "LINES", "NDJSON", "NPY", "PNG", "preferred", "preferred_but_png"]
 
+HTML = "text/html"
 JSON = "application/json"
 NPY = "application/x-npy"
 PNG = "image/png"
@@ -30,6 +31,24 @@ def preferred(accept: str | None, offered: tuple[str, ...]) -> str:
     if _quality(best, ranges) <= 0:
         raise NotAcceptableError(f"Expected an Accept header that allows {' or '.join(offered)}; found {accept!r}.")
     return best
+
+
+def preferred_but_png(accept: str | None, offered: tuple[str, ...], sent: str) -> str:
+    """Picks again, after a PNG was picked and something else than one image has to be given.
+
+    Args:
+        accept: The header.
+        offered: Media types without PNG, best first.
+        sent: What was sent, as "2 images".
+
+    Raises:
+        NotAcceptableError: The header excludes every offer.
+    """
+    try:
+        return preferred(accept, offered)
+    except NotAcceptableError:
+        text = f"A PNG holds one image and {sent} were sent; accept {' or '.join(offered)} as well."
+        raise NotAcceptableError(text) from None
 
 
 def _parse(accept: str) -> dict[str, float]:

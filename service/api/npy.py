@@ -1,53 +1,58 @@
-"""The `.npy` format, in and out; only plain uint8 arrays come in, and nothing is ever unpickled."""
+"""The `.npy` format, in and out; only plain arrays of one expected dtype come in, and nothing is ever unpickled."""
 
 import contextlib
 import functools
 import io
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from service.api.errors import RequestError, UnprocessableError
-from service.engine.images import Pixels
 
 __all__ = ["NPY_MAGIC", "read_npy", "write_npy"]
 
+ScalarT = TypeVar("ScalarT", bound=np.generic)
 NPY_MAGIC = npy_format.MAGIC_PREFIX
 _MAX_HEADER_BYTES = 4096
 _KEPT = 256  # headers: the same few come again and again, and numpy takes longer for one than for a small batch
 
 
-def read_npy(data: bytes) -> Pixels:
+def read_npy(data: bytes, dtype: type[ScalarT]) -> NDArray[ScalarT]:
     """Reads a `.npy` file without copying it.
 
     The header is parsed and checked against the length before anything is allocated, which `numpy.load` does not
     do: there, a header of a few bytes reserves as much memory as it claims.
+
+    Args:
+        data: The file.
+        dtype: Of its values.
 
     Returns:
         A read-only view of at least one dimension.
 
     Raises:
         RequestError: Not a `.npy` file, or cut off.
-        UnprocessableError: Another dtype than uint8.
+        UnprocessableError: Another dtype.
     """
     begin = 10 if data[6:7] == b"\x01" else 12
     length = int.from_bytes(data[8:begin], "little")
     try:
-        shape, fortran_order, dtype = _read_header(data[: begin + min(length, _MAX_HEADER_BYTES)])
+        shape, fortran_order, found = _read_header(data[: begin + min(length, _MAX_HEADER_BYTES)])
     except Exception as error:  # numpy's parser raises whatever a corrupt header makes of it, TokenError for one
         raise RequestError(f"Expected a .npy file of version 1 or 2; its header cannot be read: {error}.") from error
-    if dtype != np.uint8 or not shape:
-        raise UnprocessableError(f"Expected a .npy batch of dtype uint8; found {dtype} of shape {list(shape)}.")
-    pixels = np.frombuffer(data, np.uint8, offset=begin + length)
-    with contextlib.suppress(
-        TypeError, ValueError, OverflowError
-    ):  # True for a length, another product, beyond 64 bits
-        shaped = pixels.reshape(shape, order="F" if fortran_order else "C")
+    if found != dtype or not shape:
+        expected = np.dtype(dtype).name
+        raise UnprocessableError(f"Expected a .npy batch of dtype {expected}; found {found} of shape {list(shape)}.")
+    with contextlib.suppress(TypeError, ValueError, OverflowError):  # half a value, True for a length, beyond 64 bits
+        values = np.frombuffer(data, dtype, offset=begin + length)
+        shaped = values.reshape(shape, order="F" if fortran_order else "C")
         if shaped.shape == shape:  # numpy takes -1 for "whatever is left"
             return np.ascontiguousarray(shaped)
-    raise RequestError(f"The .npy file holds {pixels.size} bytes of data; its shape says something else.")
+    raise RequestError(
+        f"The .npy file holds {len(data) - begin - length} bytes of data; its shape says something else."
+    )
 
 
 def write_npy(array: NDArray[np.generic]) -> bytes:

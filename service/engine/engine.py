@@ -16,15 +16,16 @@ from numpy.typing import NDArray
 from service.engine import similarity
 from service.engine.bundle import Manifest, Precision
 from service.engine.errors import EngineError
-from service.engine.images import ImageError
-from service.engine.inputs import ImageInput, is_small, read_image, size_bytes
+from service.engine.images import ImageError, Pixels
+from service.engine.inputs import ImageInput
 from service.engine.model import Model
 from service.engine.priority import PRIORITIES, Priority
 from service.engine.providers import GpuOptions
-from service.engine.results import Embedding, Embeddings, Reconstruction
-from service.engine.runtime import Runtime, Work
+from service.engine.results import Embedding, Embeddings, Floats, Reconstruction
+from service.engine.runtime import Runtime
 from service.engine.tasks import Task, task_lanes
 from service.engine.ticket import Post, Ticket, Timings
+from service.engine.work import work_of
 
 __all__ = [
     "Embedding",
@@ -116,13 +117,18 @@ class Engine:
         return Embeddings.stack(outcomes, self.manifest.embedding.dim)
 
     def reconstruct(self, images: Sequence[ImageInput], *, priority: Priority = "interactive") -> list[Reconstruction]:
-        """Decodes the embeddings of any number of images back to pixels, waiting for room in the queue; see `embed`.
+        """Decodes the embeddings of any number of images back to pixels; arguments and errors are those of `embed`."""
+        return self._wait(images, "reconstruct", priority)
+
+    def decode(self, latents: Floats, *, priority: Priority = "interactive") -> Pixels:
+        """The images of any number of latents, embeddings or others: uint8 [N, H, W, C] for float32 [N, D].
 
         Raises:
-            ImageError: Of the first bad image; the message names its index.
+            ValueError: Another dtype or shape, or values that are not finite.
             EngineError: The engine is closed, or the model failed.
         """
-        return self._wait(images, "reconstruct", priority)
+        images = self._wait(list(latents), "decode", priority)
+        return np.array(images, np.uint8).reshape(-1, *self.manifest.input.shape)
 
     def similarity(
         self,
@@ -145,7 +151,7 @@ class Engine:
     @overload
     def submit(
         self,
-        images: Sequence[ImageInput],
+        items: Sequence[ImageInput],
         task: Literal["embed"],
         *,
         priority: Priority = "interactive",
@@ -157,7 +163,7 @@ class Engine:
     @overload
     def submit(
         self,
-        images: Sequence[ImageInput],
+        items: Sequence[ImageInput],
         task: Literal["reconstruct"],
         *,
         priority: Priority = "interactive",
@@ -166,9 +172,21 @@ class Engine:
         soon: Post | None = None,
     ) -> Ticket[Reconstruction]: ...
 
+    @overload
     def submit(
         self,
-        images: Sequence[ImageInput],
+        items: Sequence[Floats],
+        task: Literal["decode"],
+        *,
+        priority: Priority = "interactive",
+        deadline_s: float | None = None,
+        post: Post | None = None,
+        soon: Post | None = None,
+    ) -> Ticket[Pixels]: ...
+
+    def submit(
+        self,
+        items: Sequence[ImageInput] | Sequence[Floats],
         task: Task,
         *,
         priority: Priority = "interactive",
@@ -179,12 +197,12 @@ class Engine:
         """Starts work on a request without waiting: all of it is admitted, or none.
 
         Args:
-            images: The items; arrays must not change before they are done.
+            items: Images, or latents of shape [D] to decode; arrays must not change before they are done.
             task: What to do with each.
             priority: What is interactive goes before what is bulk, and may use room that bulk may not.
             deadline_s: Seconds from now after which items that no batch has started are dropped.
-            post: Runs a function where the result is awaited, as `loop.call_soon_threadsafe` does; called once for
-                all tickets that a batch finishes. None sets futures in the engine's own threads.
+            post: Runs a function where the result is awaited, as `loop.call_soon_threadsafe` does, once for all
+                tickets that a batch finishes; None sets futures in the engine's own threads.
             soon: Runs a function in the calling thread after what is due there, as `loop.call_soon` does; small work
                 may then be done there. None has all of it done in the engine's own threads.
 
@@ -193,7 +211,7 @@ class Engine:
             RequestTooLargeError: More than the queue can ever hold.
             NotReadyError: Draining, closed or dead.
         """
-        work = self._work(images)
+        work = work_of(items, task, self.manifest, self.runtime)
         ticket: Ticket[Any] = Ticket(len(work), deadline_s=deadline_s, post=post, soon=soon)
         self.runtime.submit(ticket, work, self._lanes[priority][task], self.model.device)
         return ticket
@@ -218,8 +236,8 @@ class Engine:
         else:  # where it will run: what is recorded for a GPU belongs to a thread
             self.runtime.on_each_thread(self.model.device, functools.partial(self.model.warm_up, max_batch))
 
-    def _wait(self, images: Sequence[ImageInput], task: Task, priority: Priority) -> list[Any]:
-        work = self._work(images)
+    def _wait(self, items: Sequence[Any], task: Task, priority: Priority) -> list[Any]:
+        work = work_of(items, task, self.manifest, self.runtime)
         ticket: Ticket[Any] = Ticket(len(work))
         self.runtime.submit(ticket, work, self._lanes[priority][task], self.model.device, wait=True)
         outcomes = ticket.future.result()
@@ -227,16 +245,3 @@ class Engine:
             if isinstance(outcome, ImageError | EngineError):
                 raise type(outcome)(f"Image {index}: {outcome}") from outcome
         return outcomes
-
-    def _work(self, images: Sequence[ImageInput]) -> list[Work]:
-        if isinstance(images, bytes | str | Path):
-            raise ValueError(f"Expected a list of images, found one {type(images).__name__}; put it in a list.")  # noqa: TRY004
-        return [self._work_of(image) for image in images]
-
-    def _work_of(self, image: ImageInput) -> Work:
-        runtime, spec = self.runtime, self.manifest.input
-        fits = spec.height * spec.width <= runtime.limits.max_pixels
-        if fits and isinstance(image, np.ndarray) and image.shape == spec.shape and image.dtype == np.uint8:
-            return Work(image.nbytes, None, payload=image)
-        decode = functools.partial(read_image, image, spec, runtime.limits, runtime.max_bytes)
-        return Work(size_bytes(image), decode, is_small(image))

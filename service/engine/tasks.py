@@ -1,4 +1,4 @@
-"""What a model does with a batch of images, as lanes for the batcher: one for each task and priority."""
+"""What a model does with a batch of images or latents, as lanes for the batcher: one for each task and priority."""
 
 import functools
 from collections.abc import Sequence
@@ -10,27 +10,28 @@ from service.engine.images import Pixels
 from service.engine.lane import Lane
 from service.engine.model import Model
 from service.engine.priority import Priority
-from service.engine.results import Embedding, Reconstruction
+from service.engine.results import Embedding, Floats, Reconstruction
 
 __all__ = ["Task", "task_lanes"]
 
-Task = Literal["embed", "reconstruct"]
+Task = Literal["embed", "reconstruct", "decode"]
 
 
-def task_lanes(model: Model, max_batch: int, priority: Priority) -> dict[Task, Lane[Pixels, Any]]:
+def task_lanes(model: Model, max_batch: int, priority: Priority) -> dict[Task, Lane[Any, Any]]:
     """The lanes of one model.
 
     Bulk never runs alone on all cores: who comes meanwhile would wait for it.
 
     Args:
         model: What runs.
-        max_batch: The most images of one run.
+        max_batch: The most items of one run.
         priority: Of the items.
     """
     alone = functools.partial(_embed, model, alone=True) if priority == "interactive" else None
     return {
         "embed": Lane(functools.partial(_embed, model), max_batch, alone, priority),
         "reconstruct": Lane(functools.partial(_reconstruct, model), max_batch, None, priority),
+        "decode": Lane(functools.partial(_decode, model), max_batch, None, priority),
     }
 
 
@@ -44,3 +45,7 @@ def _reconstruct(model: Model, pixels: Sequence[Pixels]) -> list[Reconstruction]
     typicality = model.manifest.typicality.share_above(errors)
     parts = zip(result.pixels, errors.tolist(), typicality.tolist(), result.embeddings, strict=True)
     return [Reconstruction(*part) for part in parts]
+
+
+def _decode(model: Model, latents: Sequence[Floats]) -> list[Pixels]:
+    return list(model.decode(np.stack(latents)))

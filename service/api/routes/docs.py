@@ -1,8 +1,8 @@
-"""`GET /docs`, where `/` leads: a page to try the API in a browser, with its script and style, so it needs no CDN."""
+"""`GET /docs`: a page to try the API in a browser, with its script and style, so it needs no CDN."""
 
 from fastapi import APIRouter
 from fastapi.openapi.docs import get_swagger_ui_html
-from starlette.responses import HTMLResponse, RedirectResponse
+from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
 __all__ = ["assets", "router"]
@@ -13,12 +13,6 @@ router = APIRouter(include_in_schema=False)
 def assets() -> StaticFiles:
     """What the page loads, to be mounted at `/docs`."""
     return StaticFiles(packages=[("fastapi_offline", "static")])
-
-
-@router.get("/")
-async def root() -> RedirectResponse:
-    """The address that a person opens first leads to the page that explains the rest."""
-    return RedirectResponse("docs")
 
 
 @router.get("/docs")

@@ -7,9 +7,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from service.api.documentation import EXAMPLES, Reconstructions, binary, operation, problems
-from service.api.errors import NotAcceptableError
 from service.api.exchange import Call, Outcomes, receive_call
-from service.api.negotiation import JSON, PNG, preferred
+from service.api.negotiation import JSON, PNG, preferred, preferred_but_png
 from service.api.options import ReconstructOptions
 from service.api.outputs import Answer, identity, json_answer
 from service.api.threads import off_loop
@@ -36,20 +35,12 @@ async def reconstruct(request: Request) -> Response:
     with await receive_call(request, ReconstructOptions, ("images",)) as call:
         count = len(call.lists["images"])
         if media_type == PNG and count != 1:
-            media_type = _without_png(accept, count)
+            media_type = preferred_but_png(accept, (JSON,), f"{count} images")
         on_error = "fail" if media_type == PNG else call.options.on_error
         outcomes = await call.run_all("reconstruct", on_error)
         render = _png if media_type == PNG else _json
         size_bytes = 4 * count * call.engine.manifest.input.height * call.engine.manifest.input.width
         return await off_loop(size_bytes, lambda: render(call, outcomes))
-
-
-def _without_png(accept: str | None, count: int) -> str:
-    try:
-        return preferred(accept, (JSON,))
-    except NotAcceptableError:
-        text = f"A PNG holds one reconstruction and {count} images were sent; accept {JSON} as well."
-        raise NotAcceptableError(text) from None
 
 
 def _json(call: Call[ReconstructOptions], outcomes: Outcomes[Reconstruction]) -> Response:

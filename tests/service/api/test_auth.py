@@ -44,6 +44,7 @@ def test_nothing_else_does(headers: dict[str, str], locked: httpx.Client, png: b
         ("POST", "/embed"),
         ("POST", "/reconstruct"),
         ("POST", "/similarity"),
+        ("POST", "/decode"),
         ("GET", "/models"),
         ("GET", "/models/tiny"),
         ("GET", "/metrics"),
@@ -54,6 +55,6 @@ def test_nothing_else_does(headers: dict[str, str], locked: httpx.Client, png: b
         assert answer.json()["type"] == "urn:simvae:problem:unauthorized"
 
 
-@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/docs", "/openapi.json"])
-def test_health_and_documents_are_open(path: str, locked: httpx.Client) -> None:
+@pytest.mark.parametrize("path", ["/", "/page/main.js", "/health/live", "/health/ready", "/docs", "/openapi.json"])
+def test_health_pages_and_documents_are_open(path: str, locked: httpx.Client) -> None:
     assert locked.get(path).status_code == 200

@@ -33,6 +33,8 @@ def through_the_framework(app: FastAPI, metrics: Any, path: str, **request: Any)
         ("/embed", lambda png: {"content": png, "headers": {"Accept": "text/html"}}),
         ("/reconstruct", lambda png: {"content": png}),
         ("/similarity", lambda png: {"files": [("left", png), ("right", png)]}),
+        ("/decode", lambda _: {"json": {"latents": [[0.5, 0, -1, 2]]}}),
+        ("/decode", lambda png: {"content": png}),
     ],
 )
 def test_both_ways_give_the_same_answer(server: Any, png: bytes, path: str, request_of: Any) -> None:

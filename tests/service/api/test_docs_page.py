@@ -18,9 +18,3 @@ def test_the_page_loads_nothing_from_elsewhere_and_all_it_loads_is_there(client:
 def test_the_page_works_below_a_path_of_a_proxy(client: httpx.Client) -> None:
     """A proxy that shows the service at /simvae/ strips that path, so no address begins with a slash."""
     assert not re.findall(r"(?:src|href)=\"/|url: '/", client.get("/docs").text)
-
-
-def test_the_first_address_a_person_opens_leads_to_the_page(client: httpx.Client) -> None:
-    answer = client.get("/", follow_redirects=True)
-    assert answer.status_code == 200
-    assert answer.url.path == "/docs"

@@ -197,6 +197,31 @@ def test_bulk_gives_the_same_vectors_but_never_takes_all_cores_for_one_image(
     runtime.close()
 
 
+def test_latents_are_decoded_as_reconstructions_are_however_many(
+    engine: Engine, make_image: Callable[..., bytes]
+) -> None:
+    seen = engine.reconstruct([make_image(seed=seed) for seed in range(100)])
+    latents = np.stack([each.embedding.mean for each in seen])
+    decoded = engine.decode(latents)
+    np.testing.assert_array_equal(decoded, np.stack([each.pixels for each in seen]))
+    np.testing.assert_array_equal(engine.decode(latents[:1], priority="bulk"), decoded[:1])
+    assert engine.decode(latents[:0]).shape == (0, 28, 28, 1)
+
+
+@pytest.mark.parametrize(
+    ("latents", "text"),
+    [
+        (np.zeros((1, 4)), r"Latent 0: expected float32 of shape \[4\], found float64 of shape \[4\]"),
+        (np.zeros((2, 5), np.float32), r"Latent 0: .*found float32 of shape \[5\]"),
+        (np.array([[0, 0, 0, 0], [0, np.nan, 0, 0]], np.float32), "Latent 1: expected finite"),
+    ],
+)
+def test_what_is_no_latent_is_refused_before_anything_is_queued(latents: np.ndarray, text: str, engine: Engine) -> None:
+    with pytest.raises(ValueError, match=text):
+        engine.decode(latents)
+    assert engine.runtime.load == 0
+
+
 def test_an_event_loop_is_woken_in_its_own_thread(engine: Engine, png: bytes) -> None:
     async def client(loop: asyncio.AbstractEventLoop) -> int:
         ticket = engine.submit([png] * 5, "reconstruct", deadline_s=WAIT_S, post=loop.call_soon_threadsafe)
