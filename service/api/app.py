@@ -11,6 +11,9 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.auth import require_key
+from service.api.contracts.v2 import health as v2_health
+from service.api.contracts.v2 import infer as v2_infer
+from service.api.contracts.v2 import metadata as v2_metadata
 from service.api.direct import Direct
 from service.api.documentation import DESCRIPTION, describe_problems
 from service.api.errors import TABLE, ItemError
@@ -24,13 +27,16 @@ from service.api.settings import Settings
 
 __all__ = ["create_app"]
 
+_LOADED = (embed, reconstruct, similarity, decode, v2_infer)
+"""The modules of the routes that carry the load, which take the short way."""
+
 
 class _Application(FastAPI):
     """FastAPI behind what surrounds every request, and behind the short way to the routes that carry the load."""
 
     def surround(self, repository: Repository, cors_origins: Sequence[str]) -> None:
         """Puts it there; called once, before the first request."""
-        routes = [route for module in (embed, reconstruct, similarity, decode) for route in module.router.routes]
+        routes = [route for module in _LOADED for route in module.router.routes]
         self._outermost: ASGIApp = Observe(Direct(super().__call__, routes), repository.metrics)
         if cors_origins:
             self._outermost = CORSMiddleware(
@@ -71,9 +77,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.surround(repository, settings.cors_origins)
     for error in (HTTPException, ItemError, *TABLE, Exception):
         app.add_exception_handler(error, problem_response)
-    for module in (docs, health):
+    for module in (docs, health, v2_health):
         app.include_router(module.router)
-    for module in (embed, reconstruct, similarity, decode, models):
+    for module in (*_LOADED, models, v2_metadata):
         app.include_router(module.router, dependencies=[Depends(require_key)])
     app.mount("/docs", docs.assets())
     describe_problems(app)

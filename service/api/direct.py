@@ -2,7 +2,7 @@
 
 FastAPI's routing, dependencies and exit stacks cost more than decoding a small image. These routes use none of them:
 they read the body themselves and answer with bytes. They are registered with FastAPI like all others, which documents
-them, and whatever is not a POST to exactly their path goes its usual way.
+them, and whatever is not a POST to their path goes its usual way.
 """
 
 from collections.abc import Iterable
@@ -28,11 +28,13 @@ class Direct:
 
     def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:
         self._app = app
-        self._routes = {route.path: route for route in routes if isinstance(route, APIRoute)}
+        found = [route for route in routes if isinstance(route, APIRoute)]
+        self._exact = {route.path: route for route in found if not route.param_convertors}
+        self._templates = [route for route in found if route.param_convertors]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Runs one request."""
-        route = self._routes.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        route = self._route(scope) if scope["type"] == "http" and scope["method"] == "POST" else None
         if route is None:
             await self._app(scope, receive, send)
             return
@@ -41,3 +43,12 @@ class Direct:
         check_key(request)
         response: Response = await route.endpoint(request)
         await response(scope, receive, send)
+
+    def _route(self, scope: Scope) -> APIRoute | None:
+        if found := self._exact.get(scope["path"]):
+            return found
+        for route in self._templates:
+            if match := route.path_regex.match(scope["path"]):
+                scope["path_params"] = match.groupdict()  # texts, as these routes take no other parameters
+                return route
+        return None
