@@ -14,6 +14,7 @@ from service.api.auth import require_key
 from service.api.contracts.v2 import health as v2_health
 from service.api.contracts.v2 import infer as v2_infer
 from service.api.contracts.v2 import metadata as v2_metadata
+from service.api.contracts.v2 import statistics as v2_statistics
 from service.api.direct import Direct
 from service.api.documentation import DESCRIPTION, describe_problems
 from service.api.errors import TABLE, ItemError
@@ -79,7 +80,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.add_exception_handler(error, problem_response)
     for module in (docs, health, v2_health):
         app.include_router(module.router)
-    for module in (*_LOADED, models, v2_metadata):
+    for module in (*_LOADED, models, v2_statistics, v2_metadata):
         app.include_router(module.router, dependencies=[Depends(require_key)])
     app.mount("/docs", docs.assets())
     describe_problems(app)

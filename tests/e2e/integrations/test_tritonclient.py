@@ -165,6 +165,15 @@ def test_errors_come_as_the_clients_exception_with_status_and_reason(
         assert reason in caught.value.message()
 
 
+def test_statistics_count_the_items_of_a_request(client: InferenceServerClient, pixels: Pixels) -> None:
+    before = client.get_inference_statistics("fashion_tensor", "1")["model_stats"][0]
+    client.infer("fashion_tensor", [tensor("pixels", pixels)])
+    after = client.get_inference_statistics("fashion_tensor", "1")["model_stats"][0]
+    assert after["inference_count"] - before["inference_count"] == 32
+    assert after["inference_stats"]["success"]["count"] - before["inference_stats"]["success"]["count"] == 1
+    assert len(client.get_inference_statistics()["model_stats"]) == 3
+
+
 def test_a_key_goes_in_a_header(serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, files: Any) -> None:
     monkeypatch.setenv("SIMVAE_API_KEY", "secret")
     with serve(MODELS) as running, InferenceServerClient(f"127.0.0.1:{running.base_url.port}") as client:

@@ -18,7 +18,7 @@ from service.api.routes import health
 __all__ = ["router"]
 
 router = APIRouter(include_in_schema=False)
-_EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository", "schedule_policy")
+_EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository", "schedule_policy", "statistics")
 _PLATFORM, _BACKEND = "onnxruntime_onnx", "onnxruntime"
 _CONFIG_TYPES = {"BYTES": "TYPE_STRING", "UINT8": "TYPE_UINT8", "FP32": "TYPE_FP32"}
 
