@@ -28,8 +28,9 @@ from service.api.settings import Settings
 
 __all__ = ["create_app"]
 
-_LOADED = (embed, reconstruct, similarity, decode, v2_infer)
-"""The modules of the routes that carry the load, which take the short way."""
+_IMAGES = (embed, reconstruct, similarity, decode)
+_CONTRACTS = (v2_infer, v2_statistics, v2_metadata)
+"""A contract of another system is a module with a router, and its name here."""
 
 
 class _Application(FastAPI):
@@ -37,7 +38,7 @@ class _Application(FastAPI):
 
     def surround(self, repository: Repository, cors_origins: Sequence[str]) -> None:
         """Puts it there; called once, before the first request."""
-        routes = [route for module in _LOADED for route in module.router.routes]
+        routes = [route for module in (*_IMAGES, *_CONTRACTS) for route in module.router.routes]
         self._outermost: ASGIApp = Observe(Direct(super().__call__, routes), repository.metrics)
         if cors_origins:
             self._outermost = CORSMiddleware(
@@ -80,7 +81,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.add_exception_handler(error, problem_response)
     for module in (docs, health, v2_health):
         app.include_router(module.router)
-    for module in (*_LOADED, models, v2_statistics, v2_metadata):
+    for module in (*_IMAGES, models, *_CONTRACTS):
         app.include_router(module.router, dependencies=[Depends(require_key)])
     app.mount("/docs", docs.assets())
     describe_problems(app)

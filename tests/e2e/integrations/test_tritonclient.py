@@ -1,6 +1,10 @@
 """Triton's own client, `tritonclient[http]`, against the shipped model: what users of KServe and Triton have."""
 
 import asyncio
+import json
+import re
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,7 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 from service.engine.images import Pixels, encode_png
 from training.datasets.sources import open_source
 
+PAGE = Path(__file__).parents[3] / "docs" / "integrations.md"
 MODELS = Path(__file__).parents[3] / "models"
 DIM = 64
 
@@ -163,6 +168,34 @@ def test_errors_come_as_the_clients_exception_with_status_and_reason(
             call()
         assert caught.value.status() == status
         assert reason in caught.value.message()
+
+
+def recipes() -> list[tuple[str, str]]:
+    """The language and the text of each block of code in the page's section, but for what installs the client."""
+    section = PAGE.read_text().partition("\n## KServe and Triton clients\n")[2].partition("\n## ")[0]
+    blocks = re.findall(r"^```(sh|python)\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    return [(language, code) for language, code in blocks if not code.startswith("pip")]
+
+
+@pytest.mark.parametrize(("language", "code"), recipes(), ids=["client", "curl"])
+def test_the_recipes_of_the_page_work(
+    server: httpx.Client, pixels: Pixels, language: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, image in zip(("cat.png", "dog.jpg"), pixels, strict=False):
+        Path(name).write_bytes(encode_png(image))  # the first bytes count, not the name
+    code = code.replace("localhost:8000", f"127.0.0.1:{server.base_url.port}")
+    if language == "python":
+        names: dict[str, Any] = {}
+        exec(compile(code, str(PAGE), "exec"), names)  # noqa: S102
+        assert names["embeddings"].shape == (2, DIM)
+        assert names["reconstructions"].shape == (2, 28, 28, 1)
+        return
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    done = subprocess.run(["bash", "-ec", code], capture_output=True, check=True, timeout=60)
+    assert json.loads(done.stdout)["outputs"][0]["shape"] == [1, DIM]
+    assert Path("answer.bin").read_bytes().startswith(b'{"model_name":"fashion"')
 
 
 def test_statistics_count_the_items_of_a_request(client: InferenceServerClient, pixels: Pixels) -> None:

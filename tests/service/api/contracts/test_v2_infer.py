@@ -258,6 +258,13 @@ def test_an_answer_is_packed_only_for_whoever_asks_for_one_coding_alone(client: 
         assert "Content-Encoding" not in answer.headers
 
 
+def test_a_browser_may_read_where_the_json_ends(start: Callable[..., Any]) -> None:
+    client = start(cors_origins=("https://a.example",)).client
+    headers = {LENGTH: "0", "Origin": "https://a.example"}
+    answer = client.post("/v2/models/tiny/infer", content=IMAGES[0], headers=headers)
+    assert LENGTH in answer.headers["Access-Control-Expose-Headers"]
+
+
 TENSOR = {"name": "image", "shape": [1], "datatype": "BYTES", "data": [EXAMPLES[0]]}
 SHARED = {"shared_memory_region": "x", "shared_memory_byte_size": 8}
 
