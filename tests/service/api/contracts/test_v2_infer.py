@@ -119,15 +119,16 @@ def assert_refused(answer: httpx.Response, status: int, text: str) -> None:
     assert text in answer.json()["error"]
 
 
-@pytest.mark.parametrize("name", ["images", "pixels_packed", "pixels_aio"])
-def test_what_tritons_client_sends_gives_every_output_in_binary(server: Any, name: str) -> None:
+@pytest.mark.parametrize("name", ["images", "pixels_packed", "pixels_aio", "images_kserve", "pixels_kserve"])
+def test_what_the_clients_send_gives_every_output_in_the_form_they_ask_for(server: Any, name: str) -> None:
     answer, body = replay(server.port, name)
     if name == "pixels_packed":
         assert answer.headers["Content-Encoding"] == "deflate"
         body = zlib.decompress(body)
     else:
         assert "Content-Encoding" not in answer.headers
-    expected = native(server.client, IMAGES if name == "images" else PIXELS)
+    assert (LENGTH in answer.headers) == (not name.endswith("kserve")), "Triton's client wants binary, KServe's JSON"
+    expected = native(server.client, IMAGES if name.startswith("images") else PIXELS)
     assert_same(arrays(answer.status, answer.headers, body), expected)
 
 
