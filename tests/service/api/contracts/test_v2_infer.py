@@ -392,6 +392,11 @@ def test_a_timeout_in_microseconds_ends_the_wait(server: Any, make_image: Callab
     assert_refused(answer, 504, "not ready in time")
 
 
+def test_a_timeout_that_has_passed_already_is_told_so(client: httpx.Client) -> None:
+    request = image_request(IMAGES[0], parameters={"timeout": 1})
+    assert_refused(client.post("/v2/models/tiny/infer", **request), 504, "")
+
+
 @pytest.mark.parametrize(("priority", "bulk"), [(0, 0), (1, 0), (2, 1), (9, 1)])
 def test_all_priorities_but_the_highest_are_bulk(server: Any, priority: int, bulk: int) -> None:
     labels = {"route": "/v2/models/{name}/infer", "code": "200"}
