@@ -94,7 +94,13 @@ def test_an_unknown_version_is_refused(client: httpx.Client, name: str, version:
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", "/v2/systemsharedmemory/status"), ("POST", "/v2/trace/setting"), ("GET", "/v2/models/tiny/infer")],
+    [
+        ("GET", "/v2/systemsharedmemory/status"),
+        ("POST", "/v2/trace/setting"),
+        ("GET", "/v2/models/tiny/infer"),
+        ("POST", "/v2/models/tiny"),
+        ("POST", "/v2/models/stats"),
+    ],
 )
 def test_what_is_not_offered_is_refused_in_the_protocols_shape(client: httpx.Client, method: str, path: str) -> None:
     assert_refused(client.request(method, path), 404, "No such route")
