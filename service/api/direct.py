@@ -23,13 +23,13 @@ class Direct:
 
     Args:
         app: Takes every other request.
-        routes: Those that take POST; their functions take a request and nothing else, and need a key where the server
-            has one. Of several whose path fits, the first is taken.
+        routes: Those for POST alone go this way. Their functions take a request and nothing else, and need a key where
+            the server has one.
     """
 
     def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:
         self._app = app
-        found = [route for route in routes if isinstance(route, APIRoute) and "POST" in (route.methods or ())]
+        found = [route for route in routes if isinstance(route, APIRoute) and route.methods == {"POST"}]
         self._exact = {route.path: route for route in found if not route.param_convertors}
         self._templates = [route for route in found if route.param_convertors]
 
