@@ -11,6 +11,10 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.auth import require_key
+from service.api.contracts.v2 import health as v2_health
+from service.api.contracts.v2 import infer as v2_infer
+from service.api.contracts.v2 import metadata as v2_metadata
+from service.api.contracts.v2 import statistics as v2_statistics
 from service.api.direct import Direct
 from service.api.documentation import DESCRIPTION, describe_problems
 from service.api.errors import TABLE, ItemError
@@ -25,13 +29,17 @@ from service.api.settings import Settings
 
 __all__ = ["create_app"]
 
+_IMAGES = (embed, reconstruct, similarity, decode)
+_CONTRACTS = (v2_infer, v2_statistics, v2_metadata)
+"""A contract of another system is a module with a router, and its name here."""
+
 
 class _Application(FastAPI):
     """FastAPI behind what surrounds every request, and behind the short way to the routes that carry the load."""
 
     def surround(self, repository: Repository, settings: Settings) -> None:
         """Puts it there; called once, before the first request."""
-        routes = [route for module in (embed, reconstruct, similarity, decode) for route in module.router.routes]
+        routes = [route for module in (*_IMAGES, *_CONTRACTS) for route in module.router.routes]
         direct = Direct(super().__call__, routes)
         express = Express(direct, direct.route("/embed"), repository, settings)
         self._outermost: ASGIApp = Observe(express, repository.metrics)
@@ -77,9 +85,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.surround(repository, settings)
     for error in (HTTPException, ItemError, *TABLE, Exception):
         app.add_exception_handler(error, problem_response)
-    for module in (page, docs, health):
+    for module in (page, docs, health, v2_health):
         app.include_router(module.router)
-    for module in (embed, reconstruct, similarity, decode, models):
+    for module in (*_IMAGES, models, *_CONTRACTS):
         app.include_router(module.router, dependencies=[Depends(require_key)])
     app.mount("/docs", docs.assets())
     app.mount("/page", page.assets())

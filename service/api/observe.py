@@ -21,6 +21,7 @@ REQUEST_ID = "X-Request-ID"
 _ID_HEADER = REQUEST_ID.lower().encode()
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _CLIENT_GONE = 499
+_QUIET = ("/health", "/v2/health", "/v2/models/{name}/ready", "/metrics")  # asked every few seconds
 _BUSY = 429  # a line for each refusal would cost more than the refusal
 _std_log = logging.getLogger("service.api.requests")
 _log = structlog.stdlib.get_logger(_std_log.name)
@@ -76,7 +77,7 @@ class Observe:
         problem: Problem | None = state.get("problem")
         if problem is not None:
             self._count(problem)
-        quiet = route.startswith("/health") or route == "/metrics" or status == _BUSY
+        quiet = route.startswith(_QUIET) or status == _BUSY
         level = logging.DEBUG if quiet else logging.INFO
         if not _std_log.isEnabledFor(level):  # asked here, as structlog asks only once it has put the line together
             return

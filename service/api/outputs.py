@@ -44,6 +44,7 @@ EXPOSED_HEADERS = (
     "X-Request-ID",
     "X-Squared-Error",
     "X-Typicality",
+    "Inference-Header-Content-Length",
     "Server-Timing",
     "Retry-After",
 )

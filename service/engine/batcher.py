@@ -230,6 +230,7 @@ class Batcher:
         seconds = time.perf_counter() - started_at
         pace_s = seconds / len(items)
         self._pace[lane] = 0.9 * self._pace.get(lane, pace_s) + 0.1 * pace_s
+        lane.statistics.batch(len(items), seconds)
         if self._on_batch:
             self._on_batch(len(items), seconds)
         return list(zip(items, results, strict=True))

@@ -23,7 +23,8 @@ from service.engine.priority import PRIORITIES, Priority
 from service.engine.providers import GpuOptions
 from service.engine.results import Embedding, Embeddings, Floats, Reconstruction
 from service.engine.runtime import Runtime
-from service.engine.tasks import Task, task_lanes
+from service.engine.statistics import Statistics
+from service.engine.tasks import TASKS, Task, task_lanes
 from service.engine.ticket import Post, Ticket, Timings
 from service.engine.work import work_of
 
@@ -48,7 +49,9 @@ class Engine:
         self.model = model
         self.runtime = runtime or Runtime()
         self._owns_runtime = runtime is None
-        self._lanes = {priority: task_lanes(model, self.runtime.max_batch, priority) for priority in PRIORITIES}
+        self.statistics = {task: Statistics() for task in TASKS}
+        lanes = functools.partial(task_lanes, model, self.runtime.max_batch, statistics=self.statistics)
+        self._lanes = {priority: lanes(priority) for priority in PRIORITIES}
 
     @classmethod
     def load(

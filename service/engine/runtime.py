@@ -127,6 +127,7 @@ class Runtime:
         if not wait:
             size_bytes = sum(each.size_bytes for each in work)
             self._admission.reserve(len(work), size_bytes, lane.priority, within_s=ticket.left_s)
+        lane.statistics.follow(ticket)
         small: list[Item] = []
         try:
             for index, each in enumerate(work):

@@ -1,8 +1,8 @@
 """What a model does with a batch of images or latents, as lanes for the batcher: one for each task and priority."""
 
 import functools
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -11,13 +11,17 @@ from service.engine.lane import Lane
 from service.engine.model import Model
 from service.engine.priority import Priority
 from service.engine.results import Embedding, Floats, Reconstruction
+from service.engine.statistics import Statistics
 
-__all__ = ["Task", "task_lanes"]
+__all__ = ["TASKS", "Task", "task_lanes"]
 
 Task = Literal["embed", "reconstruct", "decode"]
+TASKS: tuple[Task, ...] = get_args(Task)
 
 
-def task_lanes(model: Model, max_batch: int, priority: Priority) -> dict[Task, Lane[Any, Any]]:
+def task_lanes(
+    model: Model, max_batch: int, priority: Priority, statistics: Mapping[Task, Statistics]
+) -> dict[Task, Lane[Any, Any]]:
     """The lanes of one model.
 
     Bulk never runs alone on all cores: who comes meanwhile would wait for it.
@@ -26,13 +30,15 @@ def task_lanes(model: Model, max_batch: int, priority: Priority) -> dict[Task, L
         model: What runs.
         max_batch: The most items of one run.
         priority: Of the items.
+        statistics: Of each task, which the lanes of both priorities share.
     """
     alone = functools.partial(_embed, model, alone=True) if priority == "interactive" else None
-    return {
-        "embed": Lane(functools.partial(_embed, model), max_batch, alone, priority),
-        "reconstruct": Lane(functools.partial(_reconstruct, model), max_batch, None, priority),
-        "decode": Lane(functools.partial(_decode, model), max_batch, None, priority),
+    runs: dict[Task, tuple[Any, Any]] = {
+        "embed": (functools.partial(_embed, model), alone),
+        "reconstruct": (functools.partial(_reconstruct, model), None),
+        "decode": (functools.partial(_decode, model), None),
     }
+    return {task: Lane(run, max_batch, one, priority, statistics[task]) for task, (run, one) in runs.items()}
 
 
 def _embed(model: Model, pixels: Sequence[Pixels], *, alone: bool = False) -> list[Embedding]:

@@ -56,6 +56,7 @@ class Ticket(Generic[T]):
             except `CancelledError` after `cancel`.
         post: How to reach the thread that waits; the future is set there. None sets it wherever the work ended.
         soon: How that thread has something done after what is due there, where it is an event loop's.
+        on_settled: Called with the ticket when its last item is settled, before the future is set.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Ticket(Generic[T]):
         self.future: Future[list[T | ImageError | EngineError]] = Future()
         self.post = post
         self.soon = soon
+        self.on_settled: Callable[[Ticket[T]], None] | None = None
         self.size = self._open = size
         self._decode_s = self._queue_s = self._inference_s = 0.0
         self._outcomes: list[Any] = [None] * size
@@ -99,6 +101,11 @@ class Ticket(Generic[T]):
         """Of the items so far; complete once the future is done."""
         return Timings(self._decode_s, self._queue_s, self._inference_s)
 
+    @property
+    def succeeded(self) -> bool:
+        """Whether every item has a result and somebody wants it; of a ticket that is settled."""
+        return not self.future.cancelled() and not any(isinstance(outcome, Exception) for outcome in self._outcomes)
+
     def settle(
         self, index: int, outcome: object, *, decode_s: float = 0.0, queue_s: float = 0.0, inference_s: float = 0.0
     ) -> bool:
@@ -113,6 +120,8 @@ class Ticket(Generic[T]):
 
     def resolve(self) -> None:
         """Sets the future, unless it was cancelled."""
+        if self.on_settled is not None:
+            self.on_settled(self)
         if self.future.set_running_or_notify_cancel():
             self.future.set_result(self._outcomes)
 

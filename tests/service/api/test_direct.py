@@ -10,6 +10,8 @@ from fastapi import FastAPI
 
 from service.api.observe import Observe
 
+BLACK = {"name": "pixels", "datatype": "UINT8", "shape": [1, 28, 28, 1], "data": [0] * 784}
+
 
 def through_the_framework(app: FastAPI, metrics: Any, path: str, **request: Any) -> httpx.Response:
     """Asks the app as it would be without the short way."""
@@ -32,6 +34,8 @@ def through_the_framework(app: FastAPI, metrics: Any, path: str, **request: Any)
         ("/embed", lambda _: {"content": b"no image"}),
         ("/embed", lambda png: {"content": png, "headers": {"Accept": "text/html"}}),
         ("/reconstruct", lambda png: {"content": png}),
+        ("/v2/models/tiny_tensor/versions/1/infer", lambda _: {"json": {"inputs": [BLACK]}}),
+        ("/v2/models/other/infer", lambda png: {"content": png}),
         ("/similarity", lambda png: {"files": [("left", png), ("right", png)]}),
         ("/decode", lambda _: {"json": {"latents": [[0.5, 0, -1, 2]]}}),
         ("/decode", lambda png: {"content": png}),

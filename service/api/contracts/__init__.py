@@ -1,0 +1,1 @@
+"""The contracts of other systems, each a thin layer over `service.api.exchange`."""
