@@ -23,12 +23,15 @@ class Direct:
 
     Args:
         app: Takes every other request.
-        routes: Whose functions take a request and nothing else, and need a key where the server has one.
+        routes: Those for POST alone go this way. Their functions take a request and nothing else, and need a key where
+            the server has one.
     """
 
     def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:
         self._app = app
-        self._routes = {route.path: route for route in routes if isinstance(route, APIRoute)}
+        self._routes = {
+            route.path: route for route in routes if isinstance(route, APIRoute) and route.methods == {"POST"}
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Runs one request."""

@@ -76,7 +76,7 @@ class Observe:
         problem: Problem | None = state.get("problem")
         if problem is not None:
             self._count(problem)
-        quiet = route.startswith("/health") or route == "/metrics" or status == _BUSY
+        quiet = route.startswith(("/health", "/.well-known")) or route == "/metrics" or status == _BUSY
         level = logging.DEBUG if quiet else logging.INFO
         if not _std_log.isEnabledFor(level):  # asked here, as structlog asks only once it has put the line together
             return
