@@ -11,6 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.auth import require_key
+from service.api.contracts import cohere, openai, probes, roboflow, tei, voyage, weaviate
 from service.api.direct import Direct
 from service.api.documentation import DESCRIPTION, describe_problems
 from service.api.errors import TABLE, ItemError
@@ -24,13 +25,17 @@ from service.api.settings import Settings
 
 __all__ = ["create_app"]
 
+_IMAGES = (embed, reconstruct, similarity)
+_CONTRACTS = (openai, cohere, voyage, tei, weaviate, roboflow)
+"""A contract of another system is a module with a router, and its name here."""
+
 
 class _Application(FastAPI):
     """FastAPI behind what surrounds every request, and behind the short way to the routes that carry the load."""
 
     def surround(self, repository: Repository, cors_origins: Sequence[str]) -> None:
         """Puts it there; called once, before the first request."""
-        routes = [route for module in (embed, reconstruct, similarity) for route in module.router.routes]
+        routes = [route for module in (*_IMAGES, *_CONTRACTS) for route in module.router.routes]
         self._outermost: ASGIApp = Observe(Direct(super().__call__, routes), repository.metrics)
         if cors_origins:
             self._outermost = CORSMiddleware(
@@ -71,9 +76,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.surround(repository, settings.cors_origins)
     for error in (HTTPException, ItemError, *TABLE, Exception):
         app.add_exception_handler(error, problem_response)
-    for module in (docs, health):
+    for module in (docs, health, probes):
         app.include_router(module.router)
-    for module in (embed, reconstruct, similarity, models):
+    for module in (*_IMAGES, models, *_CONTRACTS):
         app.include_router(module.router, dependencies=[Depends(require_key)])
     app.mount("/docs", docs.assets())
     describe_problems(app)
