@@ -31,8 +31,6 @@ def test_the_content_type_does_not_matter(contract: Any, client: httpx.Client, e
 def test_the_query_says_what_the_client_cannot(
     contract: Any, client: httpx.Client, encoded: list[str], native: Callable[..., Any]
 ) -> None:
-    if contract.path == "/embed":
-        pytest.skip("a native route too, whose own rule is to refuse an option that is given twice")
     query = {"model": "tiny-rgb@1", "normalize": str(not contract.normalize), "priority": "bulk", "api-version": "1"}
     answer = client.post(contract.path, json=contract.body(encoded[:1]), params=query)
     expected = native(encoded[:1], model="tiny-rgb", normalize=not contract.normalize)
@@ -83,8 +81,6 @@ def test_what_is_no_object_is_refused(contract: Any, client: httpx.Client, body:
 
 
 def test_a_model_that_is_not_there_is_named(contract: Any, client: httpx.Client, encoded: list[str]) -> None:
-    if contract.path == "/embed":
-        pytest.skip("takes a model in the body alone")
     answer = client.post(contract.path, params={"model": "other"}, json=contract.body(encoded[:1]))
     assert answer.status_code == 404
     assert "'other'" in contract.told(answer.json())
