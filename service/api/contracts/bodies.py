@@ -23,7 +23,7 @@ Find = Callable[[dict[str, Any]], Sequence[object]]
 _IN_QUERY = ("model", "priority", "normalize")
 # Where clients put an image: Jina, vLLM and OpenAI, Voyage, Elasticsearch and Roboflow.
 _WRAPPERS = ("image", "image_url", "image_base64", "url", "bytes", "value")
-_MOST_WRAPPERS = 4  # {"content": [{"image_url": {"url": "data:…"}}]} has three
+_MOST_WRAPPERS = 3  # {"content": [{"image_url": {"url": "data:…"}}]}
 
 
 class ContractOptions(Options):
@@ -110,8 +110,10 @@ def _decode(value: object, index: int) -> Item:
 def _unwrapped(value: object) -> str:
     for _ in range(_MOST_WRAPPERS):
         if isinstance(value, str):
-            return value
+            break
         value = _content_of(value)
+    if isinstance(value, str):
+        return value
     raise RequestError("Expected an image as base64 or a data URI; found objects within objects.")
 
 
