@@ -29,7 +29,11 @@ def test_the_served_document_is_the_committed_one(client: httpx.Client) -> None:
     assert client.get("/openapi.json").json() == json.loads(COMMITTED.read_bytes())
 
 
-@pytest.mark.parametrize("path", ["/embed", "/reconstruct", "/similarity"])
+NATIVE = ["/embed", "/reconstruct", "/similarity"]
+CONTRACTS = ["/v1/embeddings", "/v1/embed", "/v2/embed", "/v1/multimodalembeddings", "/vectors", "/vectorize"]
+
+
+@pytest.mark.parametrize("path", [*NATIVE, *CONTRACTS, "/clip/embed_image"])
 def test_the_example_of_each_route_works_when_pasted(path: str, client: httpx.Client) -> None:
     content = client.get("/openapi.json").json()["paths"][path]["post"]["requestBody"]["content"]
     answer = client.post(path, json=content["application/json"]["example"])
