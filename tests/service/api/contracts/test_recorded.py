@@ -1,8 +1,8 @@
 """What other people's clients send, byte for byte: they get the vectors of `POST /embed`, and their key counts.
 
-Python's clients were recorded by tests/e2e/integrations/test_contract_clients.py. Those of Weaviate, in Go, are written
-after its sources: modules/*/clients, and usecases/modulecomponents/clients for three that know a key. The two others
-send no Content-Type.
+Python's clients were recorded by tests/e2e/integrations/contracts/test_clients.py. Those of Weaviate, in Go, are
+written after its sources: modules/*/clients, and usecases/modulecomponents/clients for three that know a key. The two
+others send no Content-Type.
 """
 
 import base64

@@ -1,6 +1,5 @@
 """The recipes of docs/integrations.md for contracts are run, against a server, as they stand there."""
 
-import gc
 import re
 import shutil
 import subprocess
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 SECTIONS = [
     "OpenAI",
     "LangChain",
@@ -22,10 +21,6 @@ SECTIONS = [
     "Voyage",
     "Text Embeddings Inference",
     "Chroma",
-]
-pytestmark = [  # some of these clients leave closing their connections to the garbage collector
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
 
@@ -36,15 +31,13 @@ def address(serve: Callable[..., Any]) -> Iterator[str]:
 
 
 @pytest.fixture(autouse=True)
-def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pictures that the page uses, in the working directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CHROMA_ROBOFLOW_API_KEY", "")  # a recipe sets it: afterwards it is as it was
     for seed, name in enumerate(("cat.png", "dog.jpg")):
         pixels = np.random.default_rng(seed).integers(0, 256, (28, 28), np.uint8)
         Image.fromarray(pixels).save(name)
-    yield
-    gc.collect()
 
 
 def code_of(section: str) -> tuple[str, str]:

@@ -6,7 +6,6 @@ Here they must still send that; with SIMVAE_RECORD=1 it is written anew.
 
 import asyncio
 import contextlib
-import gc
 import os
 import re
 import socket
@@ -22,15 +21,10 @@ import pytest
 
 from service.api.documentation import EXAMPLES
 
-RECORDED = Path(__file__).parents[2] / "service/api/contracts/recorded"
-MODELS = Path(__file__).parents[3] / "models"
+RECORDED = Path(__file__).parents[3] / "service/api/contracts/recorded"
+MODELS = Path(__file__).parents[4] / "models"
 KEY = "secret-key"
 IMAGES = [f"data:image/png;base64,{image}" for image in EXAMPLES]
-
-pytestmark = [  # some of these clients leave closing their connections to the garbage collector
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
 
 
 def with_openai(url: str) -> Any:
@@ -180,13 +174,6 @@ def server(serve: Callable[..., Any]) -> Iterator[httpx.Client]:
         with serve(MODELS) as client:
             client.headers["X-API-Key"] = KEY
             yield client
-
-
-@pytest.fixture(autouse=True)
-def _collect() -> Iterator[None]:
-    """Here, where `pytestmark` forgives it, and not at the end of all tests, where nothing does."""
-    yield
-    gc.collect()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Other people's clients come back by themselves when the server has no room, and then get their embeddings."""
 
 import contextlib
-import gc
 import re
 import socket
 import time
@@ -15,11 +14,7 @@ import pytest
 
 from service.api.documentation import EXAMPLES
 
-MODELS = Path(__file__).parents[3] / "models"
-pytestmark = [  # Cohere's client leaves closing its connections to the garbage collector
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+MODELS = Path(__file__).parents[4] / "models"
 
 
 @pytest.fixture
@@ -28,7 +23,6 @@ def server(serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Iterat
     monkeypatch.setenv("SIMVAE_MAX_QUEUE_BYTES", "4096")
     with serve(MODELS) as client:
         yield client
-    gc.collect()
 
 
 def with_openai(url: str) -> Any:
