@@ -143,7 +143,7 @@ async def receive_call(
     request: Request,
     options: type[OptionsT],
     names: Sequence[str],
-    aside: Callable[[dict[str, Any]], Asked[Any] | None] = lambda _: None,
+    aside: Callable[[bytes], Asked[Any] | None] = lambda _: None,
 ) -> Call[OptionsT]:
     """Reads a request in one of the native forms; see `receive`.
 
@@ -151,7 +151,7 @@ async def receive_call(
         request: Of a POST route.
         options: What the route may be asked for.
         names: The lists of items that it takes.
-        aside: Reads a JSON object in a contract that shares the path, whose options the call then has; None for others.
+        aside: Reads a JSON body in a contract that shares the path, whose options the call then has; None for others.
 
     Raises:
         ApiError: It is refused; see the table in `errors`.

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 from starlette.requests import Request
 
 from service.api.errors import RequestError, UnsupportedMediaTypeError
-from service.api.json_items import Item, load_object, read_lists
+from service.api.json_items import Item, parse_json
 from service.api.limits import Body, check_count
 from service.api.multipart_form import PartsReader
 from service.api.npy import NPY_MAGIC, read_npy
@@ -47,7 +47,7 @@ async def read_form(
     names: Sequence[str],
     content: Body,
     max_items: int,
-    aside: Callable[[dict[str, Any]], T | None] = lambda _: None,
+    aside: Callable[[bytes], T | None] = lambda _: None,
 ) -> Form | T:
     """Reads the body in whichever form it comes.
 
@@ -58,7 +58,7 @@ async def read_form(
             multipart body when it is the only one.
         content: The body.
         max_items: The most items of all lists together.
-        aside: Sees a JSON object first; what it makes of one is returned, unless that is None.
+        aside: Sees a JSON body first; what it makes of one is returned, unless that is None.
 
     Raises:
         RequestError: The form is malformed.
@@ -118,16 +118,15 @@ def _kind(given: str) -> Kind:
 
 
 def _parse(
-    kind: Kind, body: bytes, names: Sequence[str], max_items: int, aside: Callable[[dict[str, Any]], T | None]
+    kind: Kind, body: bytes, names: Sequence[str], max_items: int, aside: Callable[[bytes], T | None]
 ) -> Form | T:
     if kind == "npy" or (kind == "unknown" and body.startswith(NPY_MAGIC)):
         pixels = read_npy(body)
         check_count(len(pixels), max_items)
         return Form({}, {names[0]: list(pixels)})
     if kind == "json" or (kind == "unknown" and body.lstrip()[:1] == b"{"):
-        content = load_object(body, max_items)
-        other = aside(content)
-        return Form(*read_lists(content, names, max_items)) if other is None else other
+        other = aside(body)
+        return Form(*parse_json(body, names, max_items)) if other is None else other
     if not body:
         raise RequestError("Expected an image in the body; found nothing.")
     return Form({}, {names[0]: [body]})

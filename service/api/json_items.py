@@ -13,7 +13,7 @@ from service.api.limits import check_count
 from service.engine.images import Pixels
 from service.engine.results import Floats
 
-__all__ = ["GivenEmbedding", "Item", "decode_base64", "load_object", "parse_json", "read_lists", "type_name"]
+__all__ = ["GivenEmbedding", "Item", "decode_base64", "load_object", "parse_json", "type_name"]
 
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _BLANKS = b" \t\r\n"
@@ -32,17 +32,10 @@ Item = bytes | Pixels | GivenEmbedding
 
 
 def parse_json(body: bytes, names: Sequence[str], max_items: int) -> tuple[dict[str, Any], dict[str, list[Item]]]:
-    """Reads a JSON body; see `load_object` and `read_lists`, also for what they raise."""
-    return read_lists(load_object(body, max_items), names, max_items)
-
-
-def read_lists(
-    content: dict[str, Any], names: Sequence[str], max_items: int
-) -> tuple[dict[str, Any], dict[str, list[Item]]]:
-    """Parts the lists of a JSON body from its options.
+    """Reads a JSON body.
 
     Args:
-        content: The body; the lists are taken out of it.
+        body: One object.
         names: The lists that the route takes; the first one is needed.
         max_items: The most items of all lists together; checked before any of them is decoded.
 
@@ -50,10 +43,11 @@ def read_lists(
         What is not one of the lists, unchecked; and the lists.
 
     Raises:
-        RequestError: Lists that are none.
-        TooManyItemsError: More than `max_items`.
+        RequestError: Not JSON, not an object, or lists that are none.
+        TooManyItemsError: More than `max_items`, or more values than so many items can have.
         ItemError: An item that is neither base64 nor an embedding.
     """
+    content = load_object(body, max_items)
     lists = {name: content.pop(name) for name in names if name in content}
     for name, value in lists.items():
         if not isinstance(value, list):

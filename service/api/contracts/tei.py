@@ -17,6 +17,7 @@ from service.api.contracts.bodies import ContractOptions, asked, image_texts, re
 from service.api.contracts.schemas import IMAGE, IMAGES, Described, contract, errors
 from service.api.errors import Problem
 from service.api.exchange import Asked, Call
+from service.api.json_items import load_object
 from service.api.negotiation import JSON
 from service.api.outputs import json_response
 from service.api.problems import answers_errors
@@ -92,10 +93,13 @@ def write_error(_: Request, problem: Problem) -> Response:
     return error_answer(problem, {"error": problem.detail, "error_type": error_type})
 
 
-def tei_aside(request: Request) -> Callable[[dict[str, Any]], Asked[TeiOptions] | None]:
+def tei_aside(request: Request) -> Callable[[bytes], Asked[TeiOptions] | None]:
     """Reads a body of `/embed` that is in this contract, and has the request's errors written in its shape."""
 
-    def read(content: dict[str, Any]) -> Asked[TeiOptions] | None:
+    def read(body: bytes) -> Asked[TeiOptions] | None:
+        if b'"inputs"' not in body:  # asked first, so that a native body is not parsed twice
+            return None
+        content = load_object(body, request.app.state.settings.max_items)
         if "inputs" not in content or "images" in content:
             return None
         request.state.write_problem = write_error
