@@ -11,6 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.auth import require_key
+from service.api.contracts import cohere, openai, probes, roboflow, tei, voyage, weaviate
 from service.api.contracts.v2 import health as v2_health
 from service.api.contracts.v2 import infer as v2_infer
 from service.api.contracts.v2 import metadata as v2_metadata
@@ -30,7 +31,7 @@ from service.api.settings import Settings
 __all__ = ["create_app"]
 
 _IMAGES = (embed, reconstruct, similarity, decode)
-_CONTRACTS = (v2_infer, v2_statistics, v2_metadata)
+_CONTRACTS = (openai, cohere, voyage, tei, weaviate, roboflow, v2_infer, v2_statistics, v2_metadata)
 """A contract of another system is a module with a router, and its name here."""
 
 
@@ -85,7 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.surround(repository, settings)
     for error in (HTTPException, ItemError, *TABLE, Exception):
         app.add_exception_handler(error, problem_response)
-    for module in (page, docs, health, v2_health):
+    for module in (page, docs, health, probes, v2_health):
         app.include_router(module.router)
     for module in (*_IMAGES, models, *_CONTRACTS):
         app.include_router(module.router, dependencies=[Depends(require_key)])

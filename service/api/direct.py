@@ -35,7 +35,7 @@ class Direct:
 
     def route(self, path: str) -> APIRoute:
         """The route of a path."""
-        return self._routes[path]
+        return self._exact[path]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Runs one request."""

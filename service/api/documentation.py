@@ -36,6 +36,9 @@ Image embeddings, reconstructions and similarities from SimVAE models.
 The routes of images take an image as the raw body (`image/*`), files as `multipart/form-data`, base64 or data URIs in
 `application/json`, or a uint8 batch of the model's own shape as `application/x-npy`. Options are JSON fields, form
 fields or query parameters. Bodies may be packed: `Content-Encoding: gzip` or `deflate`. Errors are RFC 9457 problems.
+
+The routes under *contracts* are those of other embedding servers, for clients that know them; their errors have the
+shape that those clients expect.
 """
 
 EXAMPLES = (  # two grey 8 × 8 gradients as PNG

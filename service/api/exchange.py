@@ -139,13 +139,19 @@ class Call(Generic[OptionsT]):
         return ItemError(outcome, index, side)
 
 
-async def receive_call(request: Request, options: type[OptionsT], names: Sequence[str]) -> Call[OptionsT]:
+async def receive_call(
+    request: Request,
+    options: type[OptionsT],
+    names: Sequence[str],
+    aside: Callable[[bytes], Asked[Any] | None] = lambda _: None,
+) -> Call[OptionsT]:
     """Reads a request in one of the native forms; see `receive`.
 
     Args:
         request: Of a POST route.
         options: What the route may be asked for.
         names: The lists of items that it takes.
+        aside: Reads a JSON body in a contract that shares the path, whose options the call then has; None for others.
 
     Raises:
         ApiError: It is refused; see the table in `errors`.
@@ -154,7 +160,9 @@ async def receive_call(request: Request, options: type[OptionsT], names: Sequenc
     max_items = request.app.state.settings.max_items
 
     async def read(body: Body) -> Asked[OptionsT]:
-        form = await read_form(request, query, names, body, max_items)
+        form = await read_form(request, query, names, body, max_items, aside)
+        if isinstance(form, Asked):
+            return form
         return Asked(parse_options(options, form.options), form.lists)
 
     priority: Priority = "bulk" if query.get("priority") == "bulk" else "interactive"

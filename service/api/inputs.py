@@ -4,9 +4,9 @@ Raw image bytes · a `.npy` batch · JSON with base64 · multipart with files. I
 """
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from starlette.requests import Request
@@ -20,6 +20,7 @@ from service.api.threads import off_loop
 
 __all__ = ["UNKNOWN_TYPES", "Form", "media_type", "query_options", "read_form"]
 
+T = TypeVar("T")
 Kind = Literal["image", "npy", "json", "multipart", "unknown"]
 
 _LISTS = frozenset({"metrics"})  # the options that may be repeated as query parameters or form fields
@@ -55,8 +56,13 @@ class Form:
 
 
 async def read_form(
-    request: Request, query: dict[str, Any], names: Sequence[str], content: Body, max_items: int
-) -> Form:
+    request: Request,
+    query: dict[str, Any],
+    names: Sequence[str],
+    content: Body,
+    max_items: int,
+    aside: Callable[[bytes], T | None] = lambda _: None,
+) -> Form | T:
     """Reads the body in whichever form it comes.
 
     Args:
@@ -66,6 +72,7 @@ async def read_form(
             multipart body when it is the only one.
         content: The body.
         max_items: The most items of all lists together.
+        aside: Sees a JSON body first; what it makes of one is returned, unless that is None.
 
     Raises:
         RequestError: The form is malformed.
@@ -73,12 +80,13 @@ async def read_form(
         UnsupportedMediaTypeError: None of the forms.
     """
     kind = _kind(media_type(request))
+    form: Form | T
     if kind == "multipart":
         form = await _read_multipart(request, names, content, max_items)
     else:
         body = await content.read()
-        form = await off_loop(len(body), lambda: _parse(kind, body, names, max_items))
-    return form.with_query(query)
+        form = await off_loop(len(body), lambda: _parse(kind, body, names, max_items, aside))
+    return form.with_query(query) if isinstance(form, Form) else form
 
 
 def media_type(request: Request) -> str:
@@ -118,13 +126,16 @@ def _kind(given: str) -> Kind:
     )
 
 
-def _parse(kind: Kind, body: bytes, names: Sequence[str], max_items: int) -> Form:
+def _parse(
+    kind: Kind, body: bytes, names: Sequence[str], max_items: int, aside: Callable[[bytes], T | None]
+) -> Form | T:
     if kind == "npy" or (kind == "unknown" and body.startswith(NPY_MAGIC)):
         pixels = read_npy(body, np.uint8)
         check_count(len(pixels), max_items)
         return Form({}, {names[0]: list(pixels)})
     if kind == "json" or (kind == "unknown" and body.lstrip()[:1] == b"{"):
-        return Form(*parse_json(body, names, max_items))
+        other = aside(body)
+        return Form(*parse_json(body, names, max_items)) if other is None else other
     if not body:
         raise RequestError("Expected an image in the body; found nothing.")
     return Form({}, {names[0]: [body]})

@@ -154,7 +154,7 @@ def model_headers(engine: Engine) -> dict[str, str]:
     }
 
 
-def json_answer(content: dict[str, Any], engine: Engine, timings: Timings) -> Answer:
+def json_answer(content: Any, engine: Engine, timings: Timings) -> Answer:
     """A JSON answer; arrays in it must be C-contiguous."""
     return Answer(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), JSON, engine, timings)
 

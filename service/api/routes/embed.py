@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from service.api.contracts.tei import TeiOptions, answer_tei, or_tei_body, or_tei_error, tei_aside
 from service.api.documentation import EXAMPLES, Embeddings, binary, operation, problems
 from service.api.embed_stream import embed_stream
 from service.api.errors import RequestError
@@ -38,16 +39,20 @@ _LINES = binary(
 
 @router.post(
     "/embed",
-    response_model=Embeddings,
-    responses={**problems(400, 404, 406, 408, 413, 415, 422, 429, 500, 504), 200: _OK},
-    openapi_extra=operation(EmbedOptions, _IMAGES, {"images": list(EXAMPLES), "normalize": True}, {NDJSON: _LINES}),
+    response_model=Embeddings | list[list[float]],
+    responses={**or_tei_error(problems(400, 404, 406, 408, 413, 415, 422, 429, 500, 504)), 200: _OK},
+    openapi_extra=or_tei_body(
+        operation(EmbedOptions, _IMAGES, {"images": list(EXAMPLES), "normalize": True}, {NDJSON: _LINES})
+    ),
 )
 async def embed(request: Request) -> Response:
     """The embedding of each image: the mean of its posterior in latent space."""
     if media_type(request) in LINES:
         return embed_stream(request)
     wanted = preferred(request.headers.get("accept"), (JSON, NPY))
-    with await receive_call(request, EmbedOptions, ("images",)) as call:
+    with await receive_call(request, EmbedOptions, ("images",), tei_aside(request)) as call:
+        if isinstance(call.options, TeiOptions):
+            return await answer_tei(call)
         if wanted == NPY:
             _check_npy(call.options)
         outcomes = await call.run_all("embed", call.options.on_error)

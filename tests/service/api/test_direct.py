@@ -8,6 +8,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from service.api.documentation import EXAMPLES
 from service.api.observe import Observe
 
 BLACK = {"name": "pixels", "datatype": "UINT8", "shape": [1, 28, 28, 1], "data": [0] * 784}
@@ -36,6 +37,11 @@ def through_the_framework(app: FastAPI, metrics: Any, path: str, **request: Any)
         ("/reconstruct", lambda png: {"content": png}),
         ("/v2/models/tiny_tensor/versions/1/infer", lambda _: {"json": {"inputs": [BLACK]}}),
         ("/v2/models/other/infer", lambda png: {"content": png}),
+        ("/embed", lambda _: {"json": {"inputs": EXAMPLES[0]}}),
+        ("/embed", lambda _: {"json": {"inputs": "https://a.example/b.png"}}),
+        ("/v1/embeddings", lambda _: {"json": {"input": EXAMPLES[0]}}),
+        ("/v1/embeddings?model=other", lambda _: {"json": {"input": EXAMPLES[0]}}),
+        ("/", lambda _: {"json": {"inputs": EXAMPLES[0]}}),
         ("/similarity", lambda png: {"files": [("left", png), ("right", png)]}),
         ("/decode", lambda _: {"json": {"latents": [[0.5, 0, -1, 2]]}}),
         ("/decode", lambda png: {"content": png}),
@@ -47,7 +53,7 @@ def test_both_ways_give_the_same_answer(server: Any, png: bytes, path: str, requ
     usual = through_the_framework(server.app, server.repository.metrics, path, **request)
     assert direct.status_code == usual.status_code
     bodies = [answer.json() for answer in (direct, usual)]
-    for body in bodies:
+    for body in (body for body in bodies if isinstance(body, dict)):
         body.pop("instance", None)  # ends in the request's id
     assert bodies[0] == bodies[1]
     own = {"server-timing", "x-request-id", "date", "content-length", "server"}
