@@ -44,7 +44,7 @@ ALL := .venv/.all-$(RUNTIME)
 .PHONY: help install serve test demo train evaluate export check format integrations containers openapi lock clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-13s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  Variables: GPU=1 (ONNX Runtime on CUDA), SIMVAE_PORT=8000, PYTHON=python3, DATA, PRESET, RUN, MODEL, ARGS"
 
