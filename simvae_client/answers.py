@@ -35,14 +35,14 @@ class Rows:
     bad: Mapping[int, str]
 
 
-def read_array(answer: httpx.Response) -> Rows:
+def read_array(answer: httpx.Response, *, normalized: bool) -> Rows:
     """Embeddings as `.npy`."""
-    scale = answer.headers.get("X-Embedding-Scale")
-    vectors = read_npy(answer.content)
-    return Rows(Embeddings(_model_of(answer), vectors, scale=None if scale is None else float(scale)), {})
+    header = answer.headers.get("X-Embedding-Scale")
+    scale = None if header is None else float(header)
+    return Rows(Embeddings(_model_of(answer), read_npy(answer.content), None, scale, normalized), {})
 
 
-def read_rows(answer: httpx.Response, dtype: Dtype) -> Rows:
+def read_rows(answer: httpx.Response, dtype: Dtype, *, normalized: bool) -> Rows:
     """Embeddings, perhaps with variances and gaps, as JSON with base64."""
     content = json.loads(answer.content)
     dim = content["dim"]
@@ -50,7 +50,7 @@ def read_rows(answer: httpx.Response, dtype: Dtype) -> Rows:
     vectors = _unpacked(content["embeddings"], _WIRE[dtype], width)
     variances = _unpacked(content["variances"], "<f4", dim) if "variances" in content else None
     bad = {error["index"]: str(error["detail"]) for error in content["errors"]}
-    return Rows(Embeddings(_model_of(answer), vectors, variances, content.get("scale")), bad)
+    return Rows(Embeddings(_model_of(answer), vectors, variances, content.get("scale"), normalized), bad)
 
 
 def read_reconstructions(answer: httpx.Response) -> Reconstructions:

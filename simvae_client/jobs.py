@@ -150,9 +150,11 @@ class Jobs:
     ) -> Question[Rows]:
         params = self._params(model, priority=priority, dtype=dtype, normalize=str(normalize).lower())
         if not variance and not skip:
-            return Question("/embed", read_array, params, NPY, fingerprint=self.fingerprint)
+            read = partial(read_array, normalized=normalize)
+            return Question("/embed", read, params, NPY, fingerprint=self.fingerprint)
         params |= {"encoding": "base64", "variance": str(variance).lower(), "on_error": "skip" if skip else "fail"}
-        return Question("/embed", partial(read_rows, dtype=dtype), params, skip=skip, fingerprint=self.fingerprint)
+        read = partial(read_rows, dtype=dtype, normalized=normalize)
+        return Question("/embed", read, params, skip=skip, fingerprint=self.fingerprint)
 
     def _params(self, model: str | None, **others: str) -> dict[str, str]:
         chosen = model or self.model

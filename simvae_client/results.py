@@ -70,12 +70,14 @@ class Embeddings:
         vectors: Shape [N, D], of the dtype that was asked for; ubinary is uint8, [N, ⌈D/8⌉].
         variances: Posterior variances, shape [N, D], if they were asked for; those before `normalize`.
         scale: Of int8: value ≈ integer × scale.
+        normalized: Whether the vectors were scaled to length 1.
     """
 
     model: ModelId
     vectors: NDArray[Any]
     variances: Floats | None = None
     scale: float | None = None
+    normalized: bool = False
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -90,7 +92,8 @@ class Embeddings:
         model = one_model([part.model for part in parts])
         variances = [part.variances for part in parts if part.variances is not None]
         vectors = np.concatenate([part.vectors for part in parts])
-        return cls(model, vectors, np.concatenate(variances) if variances else None, parts[0].scale)
+        joined = np.concatenate(variances) if variances else None
+        return cls(model, vectors, joined, parts[0].scale, parts[0].normalized)
 
 
 @dataclass(frozen=True)

@@ -38,17 +38,22 @@ def sides_body(sides: Mapping[str, Images | Embeddings], options: Mapping[str, A
 
     Raises:
         OSError: A file cannot be read.
-        ValueError: Embeddings in bits, which have no values to compare.
+        ValueError: Embeddings in bits, which have no values to compare, or of length 1, which have lost theirs for
+            all but the cosine.
     """
-    content = {name: _items(side) for name, side in sides.items()} | dict(options)
+    cosine_only = options.get("metrics") == ["cosine"]
+    content = {name: _items(side, cosine_only=cosine_only) for name, side in sides.items()} | dict(options)
     return Body(json.dumps(content).encode(), "application/json", ())
 
 
-def _items(side: Images | Embeddings) -> list[Any]:
+def _items(side: Images | Embeddings, *, cosine_only: bool) -> list[Any]:
     if not isinstance(side, Embeddings):
         return [base64.b64encode(encoded(image)).decode() for image in as_sequence(side)]
     if side.vectors.dtype.kind == "u":
         raise ValueError("Expected embeddings that have values, found bits (ubinary); embed with another dtype.")
+    if side.normalized and not cosine_only:
+        text = "Expected embeddings as the model gives them, found normalized ones, whose cosine alone is the same; "
+        raise ValueError(f'{text}pass metrics=["cosine"], or embed without normalize.')
     vectors = (side.vectors.astype("<f4") * (1.0 if side.scale is None else side.scale)).tolist()
     if side.variances is None:
         return [{"embedding": vector} for vector in vectors]

@@ -65,6 +65,15 @@ def test_embeddings_that_cannot_be_compared_are_refused(address: str, ask: Ask, 
         ask(address, "similarity", ask(address, "embed", contents))
 
 
+def test_of_normalized_embeddings_only_the_cosine_is_told(address: str, ask: Ask, contents: list[bytes]) -> None:
+    known = ask(address, "embed", contents, normalize=True, variance=True)
+    for metrics in (None, ["cosine", "euclidean"]):
+        with pytest.raises(ValueError, match="embed without normalize"):
+            ask(address, "similarity", contents, known, metrics=metrics)
+    found = ask(address, "similarity", contents, known, metrics=["cosine"])
+    assert np.allclose(found.cosine, ask(address, "similarity", contents).cosine, atol=1e-4)
+
+
 def test_embeddings_of_another_model_are_refused(address: str, ask: Ask, contents: list[bytes]) -> None:
     other, mine = (ask(address, "embed", contents, variance=True, model=model) for model in ("tiny-rgb", "tiny"))
     with pytest.raises(FingerprintError) as caught:
