@@ -4,7 +4,8 @@ Every script beside this one stores the embeddings of some test images in a syst
 neighbours of others, and says how many of the true ones it found:
 
     make serve
-    python examples/qdrant_store.py --images 2000
+    python examples/qdrant_store.py
+    python examples/qdrant_store.py --data FOLDER --images 10000     with FashionMNIST's own files in the folder
 """
 
 import argparse
@@ -58,6 +59,10 @@ def read_images(folder: Path, count: int) -> tuple[NDArray[np.uint8], NDArray[np
     """Test images as uint8 of shape [N, 28, 28]: those to store, and those to ask with."""
     pixels = np.frombuffer(gzip.decompress((folder / "t10k-images-idx3-ubyte.gz").read_bytes()), np.uint8)
     images = pixels[HEADER_BYTES:].reshape(-1, 28, 28)[:count]
+    if len(images) < count:
+        raise SystemExit(
+            f"{folder}: expected {count:,} test images, found {len(images):,}; --data names another folder"
+        )
     asked = np.arange(len(images)) % 8 == 0
     return images[~asked], images[asked]
 

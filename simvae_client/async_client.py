@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -113,20 +112,22 @@ class AsyncClient(ClientBase[httpx.AsyncClient]):
 
     async def _run(self, job: Job[P, T], tell: Callable[[int], None] = lambda _count: None) -> T:
         """All conversations of a job, several at a time; the first that fails ends it."""
-        flying: deque[asyncio.Task[P]] = deque()
-        waiting = iter(job.flows)
+        gate = asyncio.Semaphore(self._in_flight)
+
+        async def drive(flow: Flow[P]) -> P:
+            async with gate:
+                return await self._drive(flow)
+
         parts: list[P] = []
+        tasks = [asyncio.create_task(drive(flow)) for flow in job.flows]
         try:
-            for count in job.counts:
-                while len(flying) < self._in_flight and (flow := next(waiting, None)) is not None:
-                    flying.append(asyncio.create_task(self._drive(flow)))
-                parts.append(await flying[0])
-                flying.popleft()
+            for task, count in zip(tasks, job.counts, strict=True):
+                parts.append(await task)
                 tell(count)
         finally:
-            for task in flying:
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*flying, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
         return job.finish(parts)
 
     async def _drive(self, flow: Flow[P]) -> P:

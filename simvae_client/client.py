@@ -2,9 +2,8 @@
 
 import os
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -149,16 +148,15 @@ class Client(ClientBase[httpx.Client]):
         """All conversations of a job, several at a time; the first that fails ends it."""
         stop = threading.Event()
         if len(job.flows) == 1:
-            found = [self._drive(job.flows[0], stop)]
+            found = self._drive(job.flows[0], stop)
             tell(job.counts[0])
-            return job.finish(found)
-        flying: deque[Future[P]] = deque()
+            return job.finish([found])
         parts: list[P] = []
         pool = ThreadPoolExecutor(self._in_flight)
         try:
-            flying.extend(pool.submit(self._drive, flow, stop) for flow in job.flows)
-            for count in job.counts:
-                parts.append(flying.popleft().result())
+            futures = [pool.submit(self._drive, flow, stop) for flow in job.flows]
+            for future, count in zip(futures, job.counts, strict=True):
+                parts.append(future.result())
                 tell(count)
         finally:
             stop.set()

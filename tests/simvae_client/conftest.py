@@ -91,7 +91,7 @@ class Reply:
 
 
 class Peer(ThreadingHTTPServer):
-    """Gives its replies in turn, and keeps the headers of what was asked."""
+    """Gives its replies in turn, and keeps the path and the headers of what was asked."""
 
     daemon_threads = True
 
@@ -114,7 +114,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.server.asked.append(dict(self.headers))
+        self.server.asked.append({"path": self.path} | dict(self.headers))
         reply = self.server.replies.pop(0)
         self.send_response(reply.status)
         for name, value in reply.headers.items():

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from simvae_client import BadImageError, FingerprintError, ProblemError, TooLargeError, UnauthorizedError
+from simvae_client import BadImageError, Client, FingerprintError, ProblemError, TooLargeError, UnauthorizedError
+from simvae_client.npy import write_npy
 
 Ask = Callable[..., Any]
 
@@ -147,6 +149,21 @@ def test_a_fingerprint_that_is_pinned_lets_no_other_pass(address: str, ask: Ask,
         assert caught.value.expected == pinned["fingerprint"] != caught.value.found
     with pytest.raises(FingerprintError):
         ask(address, "reconstruct", [png], settings=pinned, model="tiny-rgb")
+
+
+def test_a_model_that_changes_between_two_requests_is_an_error(peer: Any, ask: Ask, png: bytes) -> None:
+    for version in (1, 2):
+        named = {"X_Model": f"photos@{version}", "X_Model_Fingerprint": f"f{version}"}
+        peer.will_answer(content=write_npy(np.zeros((1, 4), np.float32)), **named)
+    with pytest.raises(FingerprintError, match="f1"):
+        ask(peer.url, "embed", [png, png], settings={"batch_images": 1})
+
+
+def test_one_client_serves_several_threads(address: str, pixels: NDArray[np.uint8]) -> None:
+    with Client(address, batch_images=3) as client, ThreadPoolExecutor(4) as pool:
+        expected = client.embed(pixels).vectors
+        for found in pool.map(client.embed, [pixels] * 8):
+            assert np.abs(found.vectors - expected).max() < 1e-6
 
 
 def test_a_key_opens_a_service_that_wants_one(start: Callable[..., str], ask: Ask, png: bytes) -> None:

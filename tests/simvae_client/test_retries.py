@@ -151,6 +151,13 @@ def test_the_service_is_told_how_long_the_answer_is_waited_for(peer: Any, ask: A
     assert peer.asked[0]["X-API-Key"] == "secret"
 
 
+def test_a_path_in_the_address_is_kept(peer: Any, ask: Ask) -> None:
+    for url in (f"{peer.url}/behind/a/proxy", f"{peer.url}/behind/a/proxy/"):
+        peer.will_answer(content=NO_MODELS)
+        ask(url, "models")
+        assert peer.asked.pop()["path"] == "/behind/a/proxy/models"
+
+
 @pytest.mark.parametrize("name", ["timeout_s", "in_flight", "batch_images"])
 def test_a_setting_of_nothing_is_refused(ask: Ask, name: str) -> None:
     with pytest.raises(ValueError, match=f"{name}: expected more than 0, found 0"):
