@@ -14,6 +14,8 @@ __all__ = ["ClientBase"]
 _IDLE_S = 3.0
 """A connection idle for longer is not used again: servers close theirs after 5 s, which must not meet a new request."""
 
+_GRACE_S = 1.0
+"""Longer than the service is told: its own word that it is too late says more than silence."""
 
 HttpT = TypeVar("HttpT", httpx.Client, httpx.AsyncClient)
 
@@ -52,7 +54,7 @@ class ClientBase(ABC, Generic[HttpT]):
         self._jobs = Jobs(model, fingerprint, retries, batch_images)
         headers = {"X-Request-Timeout": f"{timeout_s:g}"} | ({} if api_key is None else {"X-API-Key": api_key})
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=_IDLE_S)
-        self._http: HttpT = self._connected(base_url=url, headers=headers, timeout=timeout_s, limits=limits)
+        self._http: HttpT = self._connected(base_url=url, headers=headers, timeout=timeout_s + _GRACE_S, limits=limits)
 
     @abstractmethod
     def _connected(self, **options: Any) -> HttpT:

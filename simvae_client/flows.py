@@ -113,7 +113,7 @@ def ask(question: Question[T], body: Body | None, retries: Retries) -> Flow[T]:
         attempt += 1
         outcome = yield send
     if isinstance(outcome, httpx.RequestError):
-        raise UnreachableError(f"Expected an answer of {question.path}, found none: {outcome}.") from outcome
+        raise UnreachableError(f"Expected an answer of {question.path}, found none: {outcome!r}.") from outcome
     if not outcome.is_success:
         raise problem_of(outcome)
     return _understood(question, outcome)
