@@ -30,6 +30,9 @@ EXTRAS_serve := $(RUNTIME)
 EXTRAS_train := $(RUNTIME),train,export
 EXTRAS_dev := $(RUNTIME),parquet,train,export,dev
 EXTRAS_all := $(RUNTIME),parquet,train,export,dev,integrations
+# The client is a distribution of its own, which apps install without the service; tests need it too.
+WITH_dev := -e './simvae_client[progress]'
+WITH_all := $(WITH_dev)
 HOLDS_serve := serve
 HOLDS_train := serve train
 HOLDS_dev := serve train dev
@@ -44,7 +47,7 @@ ALL := .venv/.all-$(RUNTIME)
 .PHONY: help install serve test demo train evaluate export check format integrations containers openapi lock clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-13s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  Variables: GPU=1 (ONNX Runtime on CUDA), SIMVAE_PORT=8000, PYTHON=python3, DATA, PRESET, RUN, MODEL, ARGS"
 
@@ -88,20 +91,20 @@ openapi: $(DEV) ## write docs/openapi.json
 	$(BIN)/python -m service.api.openapi > docs/openapi.json
 
 lock: $(DEV) ## pin the newest versions that fit together in constraints.txt
-	$(PIP) install -q --dry-run --ignore-installed --report .venv/lock.json '.[cpu,gpu,parquet,train,export,dev,integrations]'
+	$(PIP) install -q --dry-run --ignore-installed --report .venv/lock.json '.[cpu,gpu,parquet,train,export,dev,integrations]' './simvae_client[progress]'
 	$(BIN)/python .ci/constraints.py .venv/lock.json > constraints.txt
 
 clean: ## remove .venv and every cache; runs/ and models/ stay
-	rm -rf .venv build dist simvae.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv build dist simvae.egg-info simvae_client/build simvae_client/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.venv/.%-$(RUNTIME): .venv/.python pyproject.toml constraints.txt
+.venv/.%-$(RUNTIME): .venv/.python pyproject.toml simvae_client/pyproject.toml constraints.txt
 	@if $(PIP) show -q $(OTHER_WHEEL) 2>/dev/null; then \
 	  echo "Removing $(OTHER_WHEEL), to make room for the other ONNX Runtime"; \
 	  rm -f .venv/.*-cpu .venv/.*-gpu; \
 	  $(PIP) uninstall -qq -y onnxruntime onnxruntime-gpu; \
 	fi
 	@echo "Installing simvae[$(EXTRAS_$*)] into .venv, once (the first time takes minutes)"
-	@$(PIP) install -q -c constraints.txt -e '.[$(EXTRAS_$*)]'
+	@$(PIP) install -q -c constraints.txt -e '.[$(EXTRAS_$*)]' $(WITH_$*)
 	@touch $(foreach size,$(HOLDS_$*),.venv/.$(size)-$(RUNTIME))
 
 # A failed venv (Debian without python3-venv) leaves half a directory behind, which must not pass for a whole one.

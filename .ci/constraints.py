@@ -7,16 +7,17 @@ import json
 import sys
 from pathlib import Path
 
+OWN = {"simvae", "simvae-client"}
 HEADER = """\
 # Every version this project was tested with; `make lock` writes it. Both ONNX Runtimes stand here, one is installed.
 """
 
 
 def constraints(report: Path) -> str:
-    """Lists `name==version`, sorted, without this project and without local versions (`+cpu`)."""
+    """Lists `name==version`, sorted, without this project's own and without local versions (`+cpu`)."""
     packages = (entry["metadata"] for entry in json.loads(report.read_bytes())["install"])
     pins = {item["name"].lower().replace("_", "-"): item["version"].partition("+")[0] for item in packages}
-    return HEADER + "".join(f"{name}=={pins[name]}\n" for name in sorted(pins) if name != "simvae")
+    return HEADER + "".join(f"{name}=={pins[name]}\n" for name in sorted(pins.keys() - OWN))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 # Knows `-c`, `-V`, `-m venv DIR` and `-m pip …`; the installed runtime is a file beside it.
 PYTHON = """#!/bin/sh
 state={state}
+case "$*" in *" install "*" ./simvae_client["*) touch "$state/client" ;; esac
 case "$*" in
   -c*) exit {too_old} ;;
   -V) echo "Python {version}" ;;
@@ -35,8 +36,9 @@ class Clone:
     def __init__(self, folder: Path, *, version: str = "3.13.0", too_old: int = 0) -> None:
         self.folder = folder / "clone"
         self.folder.mkdir()
-        for name in ("Makefile", "pyproject.toml", "constraints.txt"):
-            shutil.copy2(ROOT / name, self.folder)
+        (self.folder / "simvae_client").mkdir()
+        for name in ("Makefile", "pyproject.toml", "simvae_client/pyproject.toml", "constraints.txt"):
+            shutil.copy2(ROOT / name, self.folder / name)
         self.python = folder / "python3"
         self.python.write_text(PYTHON.format(state=folder, version=version, too_old=too_old))
         self.python.chmod(0o755)
@@ -69,7 +71,7 @@ def test_a_second_run_installs_nothing(clone: Clone) -> None:
     assert clone.did("install") == []
 
 
-@pytest.mark.parametrize("changed", ["pyproject.toml", "constraints.txt"])
+@pytest.mark.parametrize("changed", ["pyproject.toml", "simvae_client/pyproject.toml", "constraints.txt"])
 def test_changed_dependencies_are_installed_once(clone: Clone, changed: str) -> None:
     clone.did("install")
     stamp = (clone.folder / ".venv" / ".dev-cpu").stat().st_mtime
@@ -77,6 +79,13 @@ def test_changed_dependencies_are_installed_once(clone: Clone, changed: str) -> 
     assert clone.did("install") == ["install cpu"]
     os.utime(clone.folder / changed, (stamp - 5, stamp - 5))
     assert clone.did("install") == []
+
+
+def test_the_client_is_installed_for_tests_and_not_for_serving(clone: Clone) -> None:
+    clone.did(".venv/.serve-cpu")
+    assert not (clone.folder.parent / "client").exists()
+    clone.did("install")
+    assert (clone.folder.parent / "client").exists()
 
 
 def test_what_the_tests_need_holds_what_serving_and_training_need(clone: Clone) -> None:

@@ -1,11 +1,14 @@
 """Dependencies are pinned, packages know only what they may, and the two compose files are one service."""
 
+import ast
 import importlib.metadata
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from service.api.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+CLIENT: dict[str, Any] = tomllib.loads((ROOT / "simvae_client" / "pyproject.toml").read_text())["project"]
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +32,9 @@ def pins() -> dict[str, str]:
 
 
 def direct_requirements() -> list[Requirement]:
-    extras = PROJECT["optional-dependencies"].values()
-    return [Requirement(line) for lines in (PROJECT["dependencies"], *extras) for line in lines]
+    extras = [extra for project in (PROJECT, CLIENT) for extra in project["optional-dependencies"].values()]
+    lists = (PROJECT["dependencies"], CLIENT["dependencies"], *extras)
+    return [Requirement(line) for lines in lists for line in lines]
 
 
 def test_every_dependency_is_pinned_to_a_version_that_pyproject_allows(pins: dict[str, str]) -> None:
@@ -75,6 +80,28 @@ def test_the_server_starts_without_torch_onnx_training_or_export() -> None:
 
 def test_the_engine_is_a_library_without_http() -> None:
     assert not imported_by("service.engine.engine") & {"fastapi", "starlette", "uvicorn", "service.api"}
+
+
+def test_the_client_needs_what_it_says_and_nothing_else() -> None:
+    needed = {Requirement(line).name for line in CLIENT["dependencies"]}
+    sources = (ROOT / "simvae_client").glob("*.py")
+    trees = [ast.walk(ast.parse(source.read_text())) for source in sources]
+    nodes = [node for tree in trees for node in tree]
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+    imported = {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"simvae_client"}
+    assert imported == needed | {Requirement(line).name for line in CLIENT["optional-dependencies"]["progress"]}
+
+
+def test_the_client_is_a_distribution_of_the_same_version(tmp_path: Path) -> None:
+    source = tmp_path / "simvae_client"
+    shutil.copytree(ROOT / "simvae_client", source, ignore=shutil.ignore_patterns("__pycache__", "build", "*.egg-info"))
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path)]
+    subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(source)], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob(f"simvae_client-{PROJECT['version']}-*.whl")
+    files = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("simvae_client/")}
+    modules = {f"simvae_client/{path.name}" for path in (ROOT / "simvae_client").glob("*.py")}
+    assert files == modules | {"simvae_client/py.typed"}
 
 
 def test_onnx_runtime_reports_nothing_about_the_machine_or_its_models(tmp_path: Path) -> None:

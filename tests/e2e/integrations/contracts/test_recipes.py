@@ -20,7 +20,7 @@ SECTIONS = [
     "Cohere",
     "Voyage",
     "Text Embeddings Inference",
-    "Chroma",
+    "Roboflow, by Chroma",
 ]
 
 
@@ -61,7 +61,7 @@ def test_a_recipe_does_what_the_page_says(section: str, address: str) -> None:
         return
     names: dict[str, Any] = {}
     exec(compile(code, f"docs/integrations.md, {section}", "exec"), names)  # noqa: S102
-    if section == "Chroma":
+    if section == "Roboflow, by Chroma":
         assert names["found"]["ids"] == [["cat"]]
         return
     found = np.asarray(names["embeddings"])
