@@ -28,8 +28,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Four sizes of installation; the stamp of a larger one stands for the smaller ones too.
 EXTRAS_serve := $(RUNTIME)
 EXTRAS_train := $(RUNTIME),train,export
-EXTRAS_dev := $(RUNTIME),parquet,train,export,dev
-EXTRAS_all := $(RUNTIME),parquet,train,export,dev,integrations
+EXTRAS_dev := $(RUNTIME),parquet,search,train,export,dev
+EXTRAS_all := $(RUNTIME),parquet,search,train,export,dev,integrations
 HOLDS_serve := serve
 HOLDS_train := serve train
 HOLDS_dev := serve train dev
@@ -88,7 +88,7 @@ openapi: $(DEV) ## write docs/openapi.json
 	$(BIN)/python -m service.api.openapi > docs/openapi.json
 
 lock: $(DEV) ## pin the newest versions that fit together in constraints.txt
-	$(PIP) install -q --dry-run --ignore-installed --report .venv/lock.json '.[cpu,gpu,parquet,train,export,dev,integrations]'
+	$(PIP) install -q --dry-run --ignore-installed --report .venv/lock.json '.[cpu,gpu,parquet,search,train,export,dev,integrations]'
 	$(BIN)/python .ci/constraints.py .venv/lock.json > constraints.txt
 
 clean: ## remove .venv and every cache; runs/ and models/ stay

@@ -19,8 +19,19 @@ from service.api.observe import Observe
 from service.api.outputs import EXPOSED_HEADERS
 from service.api.problems import problem_response
 from service.api.repository import Repository
-from service.api.routes import docs, embed, health, models, reconstruct, similarity
+from service.api.routes import (
+    collection_items,
+    collection_search,
+    collections,
+    docs,
+    embed,
+    health,
+    models,
+    reconstruct,
+    similarity,
+)
 from service.api.settings import Settings
+from service.api.store_calls import StoreCalls
 
 __all__ = ["create_app"]
 
@@ -36,7 +47,7 @@ class _Application(FastAPI):
             self._outermost = CORSMiddleware(
                 self._outermost,
                 allow_origins=cors_origins,
-                allow_methods=["GET", "POST"],
+                allow_methods=["GET", "POST", "DELETE"],
                 allow_headers=["*"],
                 expose_headers=EXPOSED_HEADERS,
             )
@@ -50,11 +61,14 @@ class _Application(FastAPI):
 def create_app(settings: Settings) -> FastAPI:
     """Builds the server; models are loaded when it starts, in a thread, while it already answers `/health`."""
     repository = Repository(settings)
+    store = StoreCalls(settings.collections, repository.metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         repository.start()
+        store.start()
         yield
+        await asyncio.to_thread(store.close)
         await asyncio.to_thread(repository.close)
 
     app = _Application(
@@ -67,13 +81,14 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.repository = repository
+    app.state.store = store
     app.state.budget = BodyBudget(settings.max_queue_bytes)
     app.surround(repository, settings.cors_origins)
     for error in (HTTPException, ItemError, *TABLE, Exception):
         app.add_exception_handler(error, problem_response)
     for module in (docs, health):
         app.include_router(module.router)
-    for module in (embed, reconstruct, similarity, models):
+    for module in (embed, reconstruct, similarity, models, collections, collection_items, collection_search):
         app.include_router(module.router, dependencies=[Depends(require_key)])
     app.mount("/docs", docs.assets())
     describe_problems(app)

@@ -13,7 +13,7 @@ from service.api.limits import check_count
 from service.engine.images import Pixels
 from service.engine.results import Floats
 
-__all__ = ["GivenEmbedding", "Item", "decode_base64", "load_object", "parse_json", "type_name"]
+__all__ = ["GivenEmbedding", "Item", "decode_base64", "given_embedding", "load_object", "parse_json", "type_name"]
 
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _BLANKS = b" \t\r\n"
@@ -124,12 +124,13 @@ def _item(value: object, *, embeddings: bool) -> Item:
     if isinstance(value, str):
         return decode_base64(value)
     if embeddings and isinstance(value, dict):
-        return _given(value)
+        return given_embedding(value)
     expected = "base64, a data URI or an object with an embedding" if embeddings else "base64 or a data URI"
     raise RequestError(f"Expected {expected}; found {type_name(value)}.")
 
 
-def _given(value: Mapping[str, Any]) -> GivenEmbedding:
+def given_embedding(value: Mapping[str, Any]) -> GivenEmbedding:
+    """Reads `{"embedding": […], "variance": […]}`; RequestError where it is something else."""
     unknown = sorted(value.keys() - {"embedding", "variance"})
     if unknown or "embedding" not in value:
         found = f"the unknown field {unknown[0][:100]!r}" if unknown else "no embedding"
