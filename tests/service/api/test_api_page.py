@@ -26,7 +26,7 @@ def address(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> str:
-    """A server with a model and a collection of the names that the page uses, and its files in the working directory."""
+    """A server with a model and a collection as the page names them, and its files in the working directory."""
     monkeypatch.chdir(tmp_path)
     Path("cat.png").write_bytes(make_image(seed=1))
     Path("dog.jpg").write_bytes(make_image("JPEG", size=(60, 40), mode="RGB", seed=2))
