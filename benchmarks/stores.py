@@ -13,26 +13,24 @@ import argparse
 import contextlib
 import json
 import random
-import re
 import resource
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from installed import installed_mb
 from vector_stores import PACKAGES, Store, open_store
 
 BATCH, QUERIES, K, GROUPS = 100, 300, 10, 10
 _ROUNDS, _ROUND_ITEMS, _SINGLES = 5, 2000, 50
-_SERVICE = ["fastapi", "fastapi-offline", "numpy", "orjson", "pillow", "prometheus-client", "pydantic-settings"]
-_SERVICE += ["multipart", "rich", "structlog", "typer", "uvicorn", "httptools", "uvloop", "watchfiles", "onnxruntime"]
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -62,7 +60,7 @@ def row_of(name: str, options: argparse.Namespace) -> dict[str, Any]:
         kept = killed(name, options, Path(place) / "killed")
         together = at_once(name, options, Path(place) / "shared")
     version = " + ".join(f"{package} {distribution(package).version}" for package in PACKAGES[name])
-    cost = {"store": version, "MB installed beside the service's own packages": round(installed_mb(name))}
+    cost = {"store": version, "MB installed beside the service's own packages": round(installed_mb(PACKAGES[name]))}
     return cost | measured | kept | together
 
 
@@ -72,7 +70,7 @@ def measure(options: argparse.Namespace) -> None:
     began, before = time.perf_counter(), memory_mb()
     store = open_store(name, options.folder, options.dim)
     opened_s, opened_mb = time.perf_counter() - began, memory_mb()
-    add_s = timed(lambda: fill(store, vectors, "0"))
+    add_s = timed(lambda: list(fill_by_batch(store, vectors, "0")))
     single = [timed(lambda: store.add(["0-0"], vectors[:1], [0])) for _ in range(_SINGLES)]
     store.settle()
     groups = np.arange(len(vectors)) % GROUPS
@@ -196,12 +194,6 @@ def add(options: argparse.Namespace) -> None:
 ROLES = {"measure": measure, "add": add, "look": look, "witness": witness}
 
 
-def fill(store: Store, vectors: np.ndarray, prefix: str) -> None:
-    """Adds all of them."""
-    for _ in fill_by_batch(store, vectors, prefix):
-        pass
-
-
 def fill_by_batch(store: Store, vectors: np.ndarray, prefix: str) -> Iterator[int]:
     """Adds them, and says after each batch where it began."""
     for at in range(0, len(vectors), BATCH):
@@ -249,29 +241,6 @@ def timed(work: Any) -> float:
 def memory_mb() -> float:
     """The most that this process ever held."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def installed_mb(name: str) -> float:
-    """Of its packages and all that they need, but for what the service needs anyway."""
-    needed = with_dependencies(PACKAGES[name]) - with_dependencies(_SERVICE)
-    files = [file for package in needed for file in distribution(package).files or []]
-    sizes = [Path(str(file.locate())).stat().st_size for file in files if Path(str(file.locate())).is_file()]
-    return sum(sizes) / 2**20
-
-
-def with_dependencies(packages: Iterable[str]) -> set[str]:
-    """Names of packages, and of everything installed that they require without an extra."""
-    waiting, found = list(packages), set[str]()
-    while waiting:
-        package = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
-        try:
-            requires = distribution(package).requires or []
-        except PackageNotFoundError:
-            continue
-        if package not in found:
-            found.add(package)
-            waiting += [re.split(r"[^\w.-]", need)[0] for need in requires if "extra ==" not in need]
-    return found
 
 
 if __name__ == "__main__":

@@ -14,13 +14,15 @@ __all__ = ["COLUMNS", "card_of", "from_rows", "schema_of", "to_rows"]
 
 COLUMNS = ("id", "embedding", "variance", "payload")
 _ABOUT = b"simvae"
+_KEY = {"lance-schema:unenforced-primary-key": "true", "lance-schema:unenforced-primary-key:position": "1"}
+"""By it, writers that add the same new id at once notice each other; Lance's table format names it."""
 
 
 def schema_of(card: Card) -> Any:
     """The columns of a collection's table."""
     vector = pa.list_(pa.float32(), card.binding.dim)
     fields = [
-        pa.field("id", pa.string(), nullable=False),
+        pa.field("id", pa.string(), nullable=False, metadata=_KEY),
         pa.field("embedding", vector, nullable=False),
         pa.field("variance", pa.binary()),  # of float32, or null; a list with nulls counts as a bad vector to the store
         pa.field("payload", pa.json_()),

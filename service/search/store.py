@@ -212,12 +212,9 @@ class Store:
             return self._open(name)
         card = Card(name, binding, datetime.now(UTC).isoformat(timespec="seconds"))
         try:
-            table = self._database.create_table(name, schema=self._rows.schema_of(card))
+            return self._database.create_table(name, schema=self._rows.schema_of(card)), card
         except ValueError:  # another process has just made it
             return self._open(name)
-        # By it, writers that add the same new id at once notice each other.
-        table.set_unenforced_primary_key("id")
-        return table, card
 
 
 @contextlib.contextmanager

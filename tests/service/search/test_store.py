@@ -41,6 +41,7 @@ def add_until_killed(folder: str, acknowledged: Path) -> None:
             notes.flush()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attempt", range(3))
 def test_a_kill_in_the_middle_of_adding_loses_nothing_that_was_acknowledged(tmp_path: Path, attempt: int) -> None:
     notes = tmp_path / "acknowledged"
@@ -71,6 +72,7 @@ def add_the_same(folder: str, begin: Event, seed: int) -> None:
         store.add("shared", BINDING, items([f"of {seed} {batch}"], vectors(1, seed)))
 
 
+@pytest.mark.slow
 def test_processes_that_add_at_once_lose_nothing_and_an_id_is_there_once(tmp_path: Path) -> None:
     reader = Store(str(tmp_path))
     assert reader.find("shared") is None
