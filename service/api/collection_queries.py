@@ -64,14 +64,12 @@ class QueriesReader:
         queries: list[Any] = form.lists["images"]
         _check(options, len(queries))
         self.own_ids = [query.id if isinstance(query, _Stored) else None for query in queries]
+        # The collection's own items need no fingerprint; other embeddings do.
+        foreign = [query for query in queries if not isinstance(query, _Stored)]
+        asked = bound(request.app.state.repository, card, options, foreign)
         if any(self.own_ids):
-            items = await calls.run(self._deadline, lambda store: _look_up(store, name, queries))
-            # They are the collection's own, and need no fingerprint; others do.
-            asked = bound(
-                request.app.state.repository, card, options, [q for q in queries if not isinstance(q, _Stored)]
-            )
-            return Asked(asked.options, {"images": items})
-        return bound(request.app.state.repository, card, options, queries)
+            queries = await calls.run(self._deadline, lambda store: _look_up(store, name, queries))
+        return Asked(asked.options, {"images": queries})
 
 
 def _parse_queries(body: bytes, _names: Sequence[str], max_items: int) -> tuple[dict[str, Any], dict[str, list[Item]]]:

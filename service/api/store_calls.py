@@ -14,6 +14,7 @@ from service.api.errors import BusyError
 from service.api.limits import Deadline
 from service.api.metrics import Metrics
 from service.engine.errors import DeadlineExceededError
+from service.engine.priority import Priority
 from service.search.errors import SearchError, SearchOffError
 from service.search.store import Store
 
@@ -44,8 +45,8 @@ class StoreCalls:
         if self._place is not None:
             self._threads.submit(self._try_to_open)
 
-    async def run(self, deadline: Deadline, work: Callable[[Store], T]) -> T:
-        """Does something with the store, off the event loop.
+    async def run(self, deadline: Deadline, work: Callable[[Store], T], priority: Priority = "interactive") -> T:
+        """Does something with the store, off the event loop; the priority is that of its request, for the metrics.
 
         Raises:
             SearchError: There is no store, or what the work raises.
@@ -63,7 +64,7 @@ class StoreCalls:
             raise DeadlineExceededError("The store of the collections did not answer in time.") from None
         finally:
             self._under_way -= 1
-            self._metrics.stage.labels("store", "interactive").observe(time.monotonic() - began)
+            self._metrics.stage.labels("store", priority).observe(time.monotonic() - began)
 
     def soon(self, work: Callable[[Store], None]) -> None:
         """Does something for which nobody waits, once a thread is free."""

@@ -50,7 +50,8 @@ async def search(request: Request) -> Response:
         for query, own_id in zip(embeddings["images"], reader.own_ids, strict=True):
             if isinstance(query, ItemError):
                 raise query
-            hits = await calls.run(call.deadline, functools.partial(_find, call, name, query, own_id))
+            find = functools.partial(_find, call, name, query, own_id)
+            hits = await calls.run(call.deadline, find, call.priority)
             results.append([{"id": hit.item.id, "scores": hit.scores, "payload": hit.item.payload} for hit in hits])
         return json_answer(identity(call.engine) | {"collection": name, "results": results}, call.engine, timings)
 

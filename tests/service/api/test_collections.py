@@ -13,7 +13,7 @@ import pytest
 
 from service.api.settings import Settings
 
-pytest.importorskip("lancedb", reason="needs the extra 'search'")
+lancedb = pytest.importorskip("lancedb", reason="needs the extra 'search'")
 
 MakeImage = Callable[..., bytes]
 ITEMS = "/collections/shop/items"
@@ -342,6 +342,22 @@ def test_nothing_added_is_an_answer_and_makes_no_collection(shared_client: httpx
     answer = shared_client.post(ITEMS, json={"items": []})
     assert (answer.status_code, answer.json()["added"]) == (200, 0)
     assert shared_client.get("/collections").json() == {"collections": []}
+
+
+def test_small_writes_are_merged_while_the_server_runs(running: Any, tmp_path: Path) -> None:
+    fingerprint = running.repository.get(None).fingerprint
+    for number in range(34):
+        items = [{"id": str(number), "embedding": [1, 2, 3, number]}]
+        assert running.client.post(ITEMS, json={"items": items, "fingerprint": fingerprint}).status_code == 200
+    table = lancedb.connect(tmp_path / "collections").open_table("shop")
+    running.wait_for(lambda: _latest(table)["num_fragments"] < 10)
+    assert running.client.get("/collections/shop").json()["items"] == 34
+
+
+def _latest(table: Any) -> dict[str, Any]:
+    table.checkout_latest()
+    statistics: dict[str, Any] = table.stats()["fragment_stats"]
+    return statistics
 
 
 def test_no_queries_find_nothing(client: httpx.Client, pictures: dict[str, bytes]) -> None:
