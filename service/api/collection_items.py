@@ -64,7 +64,7 @@ class ItemsReader:
             SearchError: Likewise.
         """
         name = self._request.path_params["name"]
-        card = await store_of(self._request).run(self._deadline, lambda store: store.find(name))
+        card = await store_of(self._request).read(self._deadline, lambda store: store.find(name))
         given, self.entries = await (self._read_form(body) if self.brings_images else self._read_json(body))
         _check_unique([entry.id for entry in self.entries])
         options = parse_options(AddOptions, merge(query_options(self._request), given))

@@ -57,7 +57,7 @@ class QueriesReader:
         """
         request, name = self._request, self._request.path_params["name"]
         calls = store_of(request)
-        card = await calls.run(self._deadline, lambda store: store.card(name))
+        card = await calls.read(self._deadline, lambda store: store.card(name))
         max_items = request.app.state.settings.max_items
         form = await read_form(request, query_options(request), ("images",), body, max_items, _parse_queries)
         options = parse_options(SearchOptions, form.options)
@@ -68,7 +68,7 @@ class QueriesReader:
         foreign = [query for query in queries if not isinstance(query, _Stored)]
         asked = bound(request.app.state.repository, card, options, foreign)
         if any(self.own_ids):
-            queries = await calls.run(self._deadline, lambda store: _look_up(store, name, queries))
+            queries = await calls.read(self._deadline, lambda store: _look_up(store, name, queries))
         return Asked(asked.options, {"images": queries})
 
 

@@ -35,7 +35,10 @@ class StoreCalls:
 
     def __init__(self, place: str | None, metrics: Metrics) -> None:
         self._place, self._metrics = place, metrics
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="store")
+        # Writers of one collection wait for each other, and upkeep may take minutes: neither holds up a search.
+        self._readers = ThreadPoolExecutor(_THREADS, thread_name_prefix="read-store")
+        self._writers = ThreadPoolExecutor(_THREADS, thread_name_prefix="write-store")
+        self._upkeep = ThreadPoolExecutor(1, thread_name_prefix="tend-store")
         self._opening = threading.Lock()
         self._store: Store | None = None
         self._under_way = 0
@@ -43,36 +46,46 @@ class StoreCalls:
     def start(self) -> None:
         """Opens the store in the background, as its library takes seconds to import; logs why it cannot be used."""
         if self._place is not None:
-            self._threads.submit(self._try_to_open)
+            self._upkeep.submit(self._try_to_open)
 
-    async def run(self, deadline: Deadline, work: Callable[[Store], T], priority: Priority = "interactive") -> T:
-        """Does something with the store, off the event loop; the priority is that of its request, for the metrics.
+    async def read(self, deadline: Deadline, work: Callable[[Store], T], priority: Priority = "interactive") -> T:
+        """Asks the store for something, off the event loop; the priority is that of its request, for the metrics.
 
         Raises:
             SearchError: There is no store, or what the work raises.
             BusyError: Too many calls wait.
-            DeadlineExceededError: Too late; work that has begun goes on, so a write may have been done all the same.
+            DeadlineExceededError: Too late.
         """
+        return await self._run(self._readers, deadline, work, priority)
+
+    async def write(self, deadline: Deadline, work: Callable[[Store], T], priority: Priority = "interactive") -> T:
+        """Changes something in the store; like `read`, but what has begun is done even when it is too late."""
+        return await self._run(self._writers, deadline, work, priority)
+
+    def soon(self, work: Callable[[Store], None]) -> None:
+        """Does something for which nobody waits, one after the other."""
+        self._upkeep.submit(lambda: work(self._open())).add_done_callback(_log_failure)
+
+    def close(self) -> None:
+        """Waits for the calls that have begun, and drops the others."""
+        for threads in (self._readers, self._writers, self._upkeep):
+            threads.shutdown(cancel_futures=True)
+
+    async def _run(
+        self, threads: ThreadPoolExecutor, deadline: Deadline, work: Callable[[Store], T], priority: Priority
+    ) -> T:
         if self._under_way >= _MOST_WAITING:
             raise BusyError("The store of the collections has as many calls waiting as it may; try again.", 1)
         self._under_way += 1
         began = time.monotonic()
         try:
             async with asyncio.timeout(deadline.left_s):
-                return await asyncio.wrap_future(self._threads.submit(lambda: work(self._open())))
+                return await asyncio.wrap_future(threads.submit(lambda: work(self._open())))
         except TimeoutError:
             raise DeadlineExceededError("The store of the collections did not answer in time.") from None
         finally:
             self._under_way -= 1
             self._metrics.stage.labels("store", priority).observe(time.monotonic() - began)
-
-    def soon(self, work: Callable[[Store], None]) -> None:
-        """Does something for which nobody waits, once a thread is free."""
-        self._threads.submit(lambda: work(self._open())).add_done_callback(_log_failure)
-
-    def close(self) -> None:
-        """Waits for the calls that have begun, and drops the others."""
-        self._threads.shutdown(cancel_futures=True)
 
     def _open(self) -> Store:
         """The store; opened once, and tried anew after a failure."""

@@ -175,17 +175,16 @@ class Store:
             self._database.drop_table(name)
 
     def tend(self, name: str) -> None:
-        """Keeps a collection quick, when enough was written; whatever fails is logged, and tried again another time."""
-        if not self._writing[name].acquire(blocking=False):
-            return  # a write is under way, and looks again after it
+        """Keeps a collection quick, when enough was written; whatever fails is logged, and tried again another time.
+
+        Others read and write meanwhile; of two that tend it at once, one fails.
+        """
         try:
             table = self._open(name)[0]
             if needs_upkeep(table):
                 tend(table)
         except (SearchError, OSError, RuntimeError, ValueError) as error:
             _log.warning("upkeep of collection %s failed and is tried again later: %s", name, error)
-        finally:
-            self._writing[name].release()
 
     def _names(self) -> list[str]:
         names: list[str] = []

@@ -48,7 +48,7 @@ async def add_items(request: Request) -> Response:
         done = Added(0, 0)
         if items:
             binding = binding_of(call.engine)
-            done = await calls.run(call.deadline, lambda store: store.add(name, binding, items), call.priority)
+            done = await calls.write(call.deadline, lambda store: store.add(name, binding, items), call.priority)
             calls.soon(lambda store: store.tend(name))
         content = {"collection": name, "added": done.added, "replaced": done.replaced, "errors": errors}
         return json_answer(identity(call.engine) | content, call.engine, timings)

@@ -51,7 +51,7 @@ async def search(request: Request) -> Response:
             if isinstance(query, ItemError):
                 raise query
             find = functools.partial(_find, call, name, query, own_id)
-            hits = await calls.run(call.deadline, find, call.priority)
+            hits = await calls.read(call.deadline, find, call.priority)
             results.append([{"id": hit.item.id, "scores": hit.scores, "payload": hit.item.payload} for hit in hits])
         return json_answer(identity(call.engine) | {"collection": name, "results": results}, call.engine, timings)
 

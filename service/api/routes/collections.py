@@ -24,7 +24,7 @@ _GONE: dict[int | str, dict[str, Any]] = {204: {"description": "It is gone."}}
 @router.get("/collections", response_model=CollectionList, responses=problems(400, *_PROBLEMS))
 async def list_collections(request: Request) -> Response:
     """Every collection, with its model and how many items it has."""
-    found = await store_of(request).run(_deadline(request), lambda store: store.cards())
+    found = await store_of(request).read(_deadline(request), lambda store: store.cards())
     return json_response({"collections": [_card(request, card, items) for card, items in found]})
 
 
@@ -37,7 +37,7 @@ async def list_collections(request: Request) -> Response:
 async def show_collection(request: Request) -> Response:
     """One collection."""
     name = request.path_params["name"]
-    card, items = await store_of(request).run(_deadline(request), lambda store: (store.card(name), store.count(name)))
+    card, items = await store_of(request).read(_deadline(request), lambda store: (store.card(name), store.count(name)))
     return json_response(_card(request, card, items))
 
 
@@ -50,7 +50,7 @@ async def show_collection(request: Request) -> Response:
 async def delete_collection(request: Request) -> Response:
     """Deletes a collection with all its items."""
     name = request.path_params["name"]
-    await store_of(request).run(_deadline(request), lambda store: store.drop(name))
+    await store_of(request).write(_deadline(request), lambda store: store.drop(name))
     return Response(status_code=204)
 
 
@@ -63,7 +63,7 @@ async def delete_collection(request: Request) -> Response:
 async def show_item(request: Request) -> Response:
     """One item, with its payload, its embedding and its variance."""
     name, wanted = request.path_params["name"], request.path_params["id"]
-    card, found = await store_of(request).run(
+    card, found = await store_of(request).read(
         _deadline(request), lambda store: (store.card(name), store.items(name, [wanted]))
     )
     if wanted not in found:
@@ -82,7 +82,7 @@ async def show_item(request: Request) -> Response:
 async def delete_item(request: Request) -> Response:
     """Takes one item out of a collection."""
     name, wanted = request.path_params["name"], request.path_params["id"]
-    await store_of(request).run(_deadline(request), lambda store: store.delete_item(name, wanted))
+    await store_of(request).write(_deadline(request), lambda store: store.delete_item(name, wanted))
     return Response(status_code=204)
 
 

@@ -4,6 +4,7 @@ import base64
 import json
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -342,6 +343,20 @@ def test_nothing_added_is_an_answer_and_makes_no_collection(shared_client: httpx
     answer = shared_client.post(ITEMS, json={"items": []})
     assert (answer.status_code, answer.json()["added"]) == (200, 0)
     assert shared_client.get("/collections").json() == {"collections": []}
+
+
+def test_a_search_is_answered_while_writes_wait(running: Any, pictures: dict[str, bytes]) -> None:
+    add(running.client, pictures)
+    store = running.app.state.store._open()
+    late = {"X-Request-Timeout": "0.3"}
+    with ThreadPoolExecutor(6) as pool:
+        with store._writing["shop"]:
+            files = [("x", ("late", pictures["p0.png"]))]
+            waiting = [pool.submit(running.client.post, ITEMS, files=files) for _ in range(6)]
+            assert running.client.post(ITEMS, files=files, headers=late).status_code == 504
+            assert len(ids(running.client.post(SEARCH, content=pictures["p0.png"]))) == 8
+            assert not any(answer.done() for answer in waiting)
+        assert [answer.result(30).status_code for answer in waiting] == [200] * 6
 
 
 def test_small_writes_are_merged_while_the_server_runs(running: Any, tmp_path: Path) -> None:
