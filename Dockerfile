@@ -2,9 +2,11 @@
 #
 #   docker build -t simvae:cpu .
 #   docker build -t simvae:gpu --build-arg RUNTIME=gpu .
+#   docker build -t simvae:cpu --build-arg EXTRAS=search .      with collections
 
 FROM python:3.13-slim-trixie AS build
 ARG RUNTIME=cpu
+ARG EXTRAS=
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 RUN python -m venv /opt/simvae
 WORKDIR /src
@@ -12,7 +14,7 @@ WORKDIR /src
 # Dependencies come first, from the project's metadata alone, so that a change of code does not fetch them again.
 COPY pyproject.toml constraints.txt LICENSE ./
 RUN touch README.md \
-    && /opt/simvae/bin/python -m pip install -q -c constraints.txt ".[${RUNTIME}]" \
+    && /opt/simvae/bin/python -m pip install -q -c constraints.txt ".[${RUNTIME}${EXTRAS:+,${EXTRAS}}]" \
     && /opt/simvae/bin/python -m pip uninstall -q -y simvae
 
 # Only service/ is copied, so only service/ is installed; the commands of the other packages would not start, and pip

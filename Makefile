@@ -28,8 +28,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Four sizes of installation; the stamp of a larger one stands for the smaller ones too.
 EXTRAS_serve := $(RUNTIME)
 EXTRAS_train := $(RUNTIME),train,export
-EXTRAS_dev := $(RUNTIME),parquet,train,export,dev
-EXTRAS_all := $(RUNTIME),parquet,train,export,dev,integrations
+EXTRAS_dev := $(RUNTIME),parquet,search,train,export,dev
+EXTRAS_all := $(RUNTIME),parquet,search,train,export,dev,integrations
 # The client is a distribution of its own, which apps install without the service; tests need it too.
 WITH_dev := -e './simvae_client[progress]'
 WITH_all := $(WITH_dev)
@@ -91,7 +91,7 @@ openapi: $(DEV) ## write docs/openapi.json
 	$(BIN)/python -m service.api.openapi > docs/openapi.json
 
 lock: $(DEV) ## pin the newest versions that fit together in constraints.txt
-	$(PIP) install -q --dry-run --ignore-installed --report .venv/lock.json '.[cpu,gpu,parquet,train,export,dev,integrations]' './simvae_client[progress]'
+	$(PIP) install -q --dry-run --ignore-installed --report .venv/lock.json '.[cpu,gpu,parquet,search,train,export,dev,integrations]' './simvae_client[progress]'
 	$(BIN)/python .ci/constraints.py .venv/lock.json > constraints.txt
 
 clean: ## remove .venv and every cache; runs/ and models/ stay

@@ -25,12 +25,26 @@ from service.api.observe import Observe
 from service.api.outputs import EXPOSED_HEADERS
 from service.api.problems import problem_response
 from service.api.repository import Repository
-from service.api.routes import decode, docs, embed, health, models, page, reconstruct, similarity
+from service.api.routes import (
+    collection_items,
+    collection_search,
+    collections,
+    decode,
+    docs,
+    embed,
+    health,
+    models,
+    page,
+    reconstruct,
+    similarity,
+)
 from service.api.settings import Settings
+from service.api.store_calls import StoreCalls
 
 __all__ = ["create_app"]
 
 _IMAGES = (embed, reconstruct, similarity, decode)
+_COLLECTIONS = (collections, collection_items, collection_search)
 _CONTRACTS = (openai, cohere, voyage, tei, weaviate, roboflow, v2_infer, v2_statistics, v2_metadata)
 """A contract of another system is a module with a router, and its name here."""
 
@@ -48,7 +62,7 @@ class _Application(FastAPI):
             self._outermost = CORSMiddleware(
                 self._outermost,
                 allow_origins=settings.cors_origins,
-                allow_methods=["GET", "POST"],
+                allow_methods=["GET", "POST", "DELETE"],
                 allow_headers=["*"],
                 expose_headers=EXPOSED_HEADERS,
             )
@@ -62,14 +76,17 @@ class _Application(FastAPI):
 def create_app(settings: Settings) -> FastAPI:
     """Builds the server; models are loaded when it starts, in a thread, while it already answers `/health`."""
     repository = Repository(settings)
+    store = StoreCalls(settings.collections, repository.metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         repository.start()
+        store.start()
         counting = asyncio.create_task(repository.metrics.flush_regularly())
         yield
         counting.cancel()
         repository.metrics.flush()
+        await asyncio.to_thread(store.close)
         await asyncio.to_thread(repository.close)
 
     app = _Application(
@@ -82,13 +99,14 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.repository = repository
+    app.state.store = store
     app.state.budget = BodyBudget(settings.max_queue_bytes)
     app.surround(repository, settings)
     for error in (HTTPException, ItemError, *TABLE, Exception):
         app.add_exception_handler(error, problem_response)
     for module in (page, docs, health, probes, v2_health):
         app.include_router(module.router)
-    for module in (*_IMAGES, models, *_CONTRACTS):
+    for module in (*_IMAGES, models, *_COLLECTIONS, *_CONTRACTS):
         app.include_router(module.router, dependencies=[Depends(require_key)])
     app.mount("/docs", docs.assets())
     app.mount("/page", page.assets())

@@ -154,6 +154,7 @@ def _command(
     default_model: Annotated[str | None, typer.Option(help="Answers requests that name no model.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N, cuda:N,M, or tensorrt likewise.")] = None,
     precision: Annotated[str | None, typer.Option(help="float32, float16 or int8, if the bundle has it.")] = None,
+    collections: Annotated[str | None, typer.Option(help="Folder or s3://, gs://, az:// URL of collections.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 for every one.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 for a free one.")] = None,
     workers: Annotated[int | None, typer.Option(help="Server processes; for a CPU, as many as it has cores.")] = None,

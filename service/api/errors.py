@@ -21,6 +21,15 @@ from service.engine.errors import (
     SimilarityError,
 )
 from service.engine.images import ImageError, ImageTooLargeError, UndecodableImageError, UnsupportedFormatError
+from service.search.errors import (
+    ForeignVectorsError,
+    InvalidSearchError,
+    SearchOffError,
+    StoreBusyError,
+    StoreFailedError,
+    UnknownCollectionError,
+    UnknownItemError,
+)
 
 __all__ = [
     "TABLE",
@@ -120,10 +129,14 @@ class Kind:
 
 TABLE: Mapping[type[Exception], Kind] = {
     RequestError: Kind(400, "malformed-request", "The request is malformed"),
+    InvalidSearchError: Kind(400, "malformed-request", "The request is malformed"),
     UnauthorizedError: Kind(401, "unauthorized", "A valid API key is needed"),
     UnknownModelError: Kind(404, "unknown-model", "No such model is loaded"),
+    UnknownCollectionError: Kind(404, "unknown-collection", "No such collection"),
+    UnknownItemError: Kind(404, "unknown-item", "No such item in the collection"),
     NotAcceptableError: Kind(406, "not-acceptable", "No acceptable representation"),
     BodyTimeoutError: Kind(408, "body-timeout", "The body did not arrive in time"),
+    ForeignVectorsError: Kind(409, "fingerprint-mismatch", "Vectors of another model"),
     BodyTooLargeError: Kind(413, "body-too-large", "The body has too many bytes"),
     TooManyItemsError: Kind(413, "too-many-items", "The request has too many items"),
     RequestTooLargeError: Kind(413, "request-too-large", "The request is larger than the queue"),
@@ -137,9 +150,12 @@ TABLE: Mapping[type[Exception], Kind] = {
     SimilarityError: Kind(422, "similarity-undefined", "This similarity is not defined here"),
     BusyError: Kind(429, "busy", "The server is busy"),
     QueueFullError: Kind(429, "busy", "The server is busy"),
+    StoreBusyError: Kind(429, "busy", "The server is busy"),
     ClientDisconnect: Kind(499, "client-gone", "The client went away"),
     InferenceError: Kind(500, "internal-error", "The server failed"),
+    SearchOffError: Kind(501, "collections-off", "This server keeps no collections"),
     NotReadyError: Kind(503, "not-ready", "The server is not ready"),
+    StoreFailedError: Kind(503, "store-failed", "The store of the collections failed"),
     DeadlineExceededError: Kind(504, "too-late", "The answer was not ready in time"),
 }
 """Looked up along the exception's bases, nearest first; what is not in it is a 500."""

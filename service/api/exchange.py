@@ -12,7 +12,7 @@ from typing import Any, Generic, Literal, Self, TypeVar
 from starlette.requests import Request
 
 from service.api.errors import TABLE, ItemError, UnprocessableError, problem_of
-from service.api.inputs import query_options, read_form
+from service.api.inputs import asked_priority, query_options, read_form
 from service.api.json_items import GivenEmbedding, Item
 from service.api.limits import Body, BodyShare, Deadline
 from service.api.options import Options, parse_options
@@ -160,14 +160,13 @@ async def receive_call(
     max_items = request.app.state.settings.max_items
 
     async def read(body: Body) -> Asked[OptionsT]:
-        form = await read_form(request, query, names, body, max_items, aside)
+        form = await read_form(request, query, names, body, max_items, aside=aside)
         if isinstance(form, Asked):
             return form
         return Asked(parse_options(options, form.options), form.lists)
 
-    priority: Priority = "bulk" if query.get("priority") == "bulk" else "interactive"
     # Two lists may be of embeddings alone, which need no room.
-    return await receive(request, read, priority, needs_room=len(names) == 1)
+    return await receive(request, read, asked_priority(query), needs_room=len(names) == 1)
 
 
 async def receive(

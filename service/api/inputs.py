@@ -4,7 +4,7 @@ Raw image bytes · a `.npy` batch · JSON with base64 · multipart with files. I
 """
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -17,14 +17,26 @@ from service.api.limits import Body, check_count
 from service.api.multipart_form import PartsReader
 from service.api.npy import NPY_MAGIC, read_npy
 from service.api.threads import off_loop
+from service.engine.priority import Priority
 
-__all__ = ["UNKNOWN_TYPES", "Form", "media_type", "query_options", "read_form"]
+__all__ = [
+    "MAX_OPTIONS",
+    "UNKNOWN_TYPES",
+    "Form",
+    "asked_priority",
+    "gather",
+    "media_type",
+    "merge",
+    "query_options",
+    "read_form",
+]
 
 T = TypeVar("T")
 Kind = Literal["image", "npy", "json", "multipart", "unknown"]
 
 _LISTS = frozenset({"metrics"})  # the options that may be repeated as query parameters or form fields
-_MAX_OPTIONS = 32
+MAX_OPTIONS = 32
+"""Of one form."""
 UNKNOWN_TYPES = frozenset({"", "application/octet-stream", "application/x-www-form-urlencoded"})
 """What curl sends unasked, and what clients send that know nothing of their bytes: the first bytes decide."""
 
@@ -47,12 +59,10 @@ class Form:
         Raises:
             RequestError: One is in both.
         """
-        if not query:
-            return self
-        twice = sorted(query.keys() & self.options.keys())
-        if twice:
-            raise RequestError(f"{twice[0]} is given twice, in the query and in the body; give it once.")
-        return Form(query | self.options, self.lists)
+        return Form(merge(query, self.options), self.lists) if query else self
+
+
+ParseJson = Callable[[bytes, Sequence[str], int], tuple[dict[str, Any], dict[str, list[Item]]]]
 
 
 async def read_form(
@@ -61,6 +71,7 @@ async def read_form(
     names: Sequence[str],
     content: Body,
     max_items: int,
+    parse: ParseJson = parse_json,
     aside: Callable[[bytes], T | None] = lambda _: None,
 ) -> Form | T:
     """Reads the body in whichever form it comes.
@@ -72,6 +83,7 @@ async def read_form(
             multipart body when it is the only one.
         content: The body.
         max_items: The most items of all lists together.
+        parse: Reads the JSON form: from the body, `names` and `max_items` to options and lists.
         aside: Sees a JSON body first; what it makes of one is returned, unless that is None.
 
     Raises:
@@ -85,8 +97,20 @@ async def read_form(
         form = await _read_multipart(request, names, content, max_items)
     else:
         body = await content.read()
-        form = await off_loop(len(body), lambda: _parse(kind, body, names, max_items, aside))
+        form = await off_loop(len(body), lambda: _parse(kind, body, names, max_items, parse, aside))
     return form.with_query(query) if isinstance(form, Form) else form
+
+
+def merge(query: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
+    """The options of the query and of the body.
+
+    Raises:
+        RequestError: One of them is in both.
+    """
+    twice = sorted(query.keys() & body.keys())
+    if twice:
+        raise RequestError(f"{twice[0]} is given twice, in the query and in the body; give it once.")
+    return query | body
 
 
 def media_type(request: Request) -> str:
@@ -105,7 +129,12 @@ def query_options(request: Request) -> dict[str, Any]:
     Raises:
         RequestError: One of them is given twice.
     """
-    return _gather(request.query_params.multi_items()) if request.scope["query_string"] else {}
+    return gather(request.query_params.multi_items()) if request.scope["query_string"] else {}
+
+
+def asked_priority(query: Mapping[str, Any]) -> Priority:
+    """The priority, as far as it is known before the body is read."""
+    return "bulk" if query.get("priority") == "bulk" else "interactive"
 
 
 def _kind(given: str) -> Kind:
@@ -127,7 +156,12 @@ def _kind(given: str) -> Kind:
 
 
 def _parse(
-    kind: Kind, body: bytes, names: Sequence[str], max_items: int, aside: Callable[[bytes], T | None]
+    kind: Kind,
+    body: bytes,
+    names: Sequence[str],
+    max_items: int,
+    parse: ParseJson,
+    aside: Callable[[bytes], T | None],
 ) -> Form | T:
     if kind == "npy" or (kind == "unknown" and body.startswith(NPY_MAGIC)):
         pixels = read_npy(body, np.uint8)
@@ -135,7 +169,7 @@ def _parse(
         return Form({}, {names[0]: list(pixels)})
     if kind == "json" or (kind == "unknown" and body.lstrip()[:1] == b"{"):
         other = aside(body)
-        return Form(*parse_json(body, names, max_items)) if other is None else other
+        return Form(*parse(body, names, max_items)) if other is None else other
     if not body:
         raise RequestError("Expected an image in the body; found nothing.")
     return Form({}, {names[0]: [body]})
@@ -144,7 +178,7 @@ def _parse(
 async def _read_multipart(request: Request, names: Sequence[str], content: Body, max_items: int) -> Form:
     lists: dict[str, list[Item]] = {}
     texts: list[tuple[str, str]] = []
-    reader = PartsReader(request.headers["content-type"], max_items + _MAX_OPTIONS)
+    reader = PartsReader(request.headers["content-type"], max_items + MAX_OPTIONS)
     async for piece in content.pieces():
         reader.feed(piece)
     reader.close()
@@ -154,12 +188,12 @@ async def _read_multipart(request: Request, names: Sequence[str], content: Body,
         else:
             texts.append((part.name, part.text))
     check_count(sum(map(len, lists.values())), max_items)
-    if len(texts) > _MAX_OPTIONS:
-        raise RequestError(f"Expected at most {_MAX_OPTIONS} options, found {len(texts)} fields that are no files.")
+    if len(texts) > MAX_OPTIONS:
+        raise RequestError(f"Expected at most {MAX_OPTIONS} options, found {len(texts)} fields that are no files.")
     if names[0] not in lists:
         hint = "" if len(names) == 1 else f" in the field {names[0]!r}"
         raise RequestError(f"Expected at least one file{hint} (curl -F {names[0]}=@photo.jpg); found none.")
-    return Form(_gather(texts), lists)
+    return Form(gather(texts), lists)
 
 
 def _list_of(field: str, names: Sequence[str]) -> str:
@@ -168,7 +202,8 @@ def _list_of(field: str, names: Sequence[str]) -> str:
     return field if len(names) > 1 else names[0]
 
 
-def _gather(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+def gather(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Options of names and texts; RequestError where one that is no list is given twice."""
     options: dict[str, Any] = {}
     for name, value in pairs:
         if name in _LISTS:

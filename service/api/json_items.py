@@ -14,7 +14,16 @@ from service.api.limits import check_count
 from service.engine.images import Pixels
 from service.engine.results import Floats
 
-__all__ = ["GivenEmbedding", "Item", "decode_base64", "load_object", "parse_json", "read_vector", "type_name"]
+__all__ = [
+    "GivenEmbedding",
+    "Item",
+    "decode_base64",
+    "given_embedding",
+    "load_object",
+    "parse_json",
+    "read_vector",
+    "type_name",
+]
 
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _BLANKS = b" \t\r\n"
@@ -129,12 +138,13 @@ def _image(value: object, *, embeddings: bool) -> Item:
     if isinstance(value, str):
         return decode_base64(value)
     if embeddings and isinstance(value, dict):
-        return _given(value)
+        return given_embedding(value)
     expected = "base64, a data URI or an object with an embedding" if embeddings else "base64 or a data URI"
     raise RequestError(f"Expected {expected}; found {type_name(value)}.")
 
 
-def _given(value: Mapping[str, Any]) -> GivenEmbedding:
+def given_embedding(value: Mapping[str, Any]) -> GivenEmbedding:
+    """Reads `{"embedding": […], "variance": […]}`; RequestError where it is something else."""
     unknown = sorted(value.keys() - {"embedding", "variance"})
     if unknown or "embedding" not in value:
         found = f"the unknown field {unknown[0][:100]!r}" if unknown else "no embedding"
@@ -152,10 +162,9 @@ def read_vector(value: object) -> Floats:
     Raises:
         RequestError: It is something else, or a number is not finite in float32.
     """
-    try:
-        array = np.asarray(value)
-    except ValueError:  # lists of different lengths inside
-        array = np.empty((0, 0))
+    if isinstance(value, list) and not {type(number) for number in value} <= {int, float}:
+        value = None  # numpy would give each number the room of the longest text among them
+    array = np.empty(0) if value is None else np.asarray(value)
     if array.ndim != 1 or not array.size or array.dtype.kind not in "iuf":
         raise RequestError("Expected a list of numbers as a vector; found something else.")
     with np.errstate(over="ignore"):

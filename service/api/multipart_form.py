@@ -21,12 +21,17 @@ class Part:
     Attributes:
         name: Of the field.
         content: Its bytes.
-        is_file: Whether it has a file's name, as browsers and curl give to files only.
+        filename: Of a file, as browsers and curl give to files only.
     """
 
     name: str
     content: bytes
-    is_file: bool
+    filename: str | None
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it has a file's name."""
+        return self.filename is not None
 
     @property
     def text(self) -> str:
@@ -80,8 +85,7 @@ class PartsReader:
                 elif event is not None:
                     self._pieces.append(bytes(event))
                 elif self._segment is not None:
-                    whole, is_file = b"".join(self._pieces), self._segment.filename is not None
-                    self.parts.append(Part(self._segment.name, whole, is_file))
+                    self.parts.append(Part(self._segment.name, b"".join(self._pieces), self._segment.filename))
         except ParserLimitReached as error:
             if len(self.parts) < self._max_parts:
                 raise RequestError(f"The multipart body is malformed: {error}.") from error

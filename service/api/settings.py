@@ -37,6 +37,8 @@ class Settings(BaseSettings):
     tensorrt_cache: Path | None = None
     precision: Precision = "float32"
 
+    collections: str | None = None
+
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
 
@@ -61,6 +63,13 @@ class Settings(BaseSettings):
     @classmethod
     def _split_origins(cls, value: object) -> object:
         return _split(value) if isinstance(value, str) else value
+
+    @field_validator("collections")
+    @classmethod
+    def _check_place(cls, value: str | None) -> str | None:
+        if value is not None and "://" in value and not value.startswith(("s3://", "gs://", "az://")):
+            raise ValueError("expected a folder, or the URL of an object store that starts with s3://, gs:// or az://")
+        return value
 
     @field_validator("api_key")
     @classmethod

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from service.api.documentation import EXAMPLES, Similarities, operation, problems
+from service.api.embedded import embedded
 from service.api.errors import ItemError, UnprocessableError
 from service.api.exchange import Call, receive_call
 from service.api.json_items import GivenEmbedding, Item
@@ -48,9 +49,9 @@ async def similarity(request: Request) -> Response:
         metrics = call.options.metrics or available_metrics(call.engine.manifest.embedding)
         if not _DISTANCES.issuperset(metrics):
             _check_variances(call.lists)
-        sides, timings = await _embed_sides(call)
-        left = _stack(call.lists["left"], sides["left"], call)
-        right = _stack(call.lists["right"], sides["right"], call) if "right" in sides else left
+        sides, timings = await embedded(call)
+        left = _stack(sides["left"], call)
+        right = _stack(sides["right"], call) if "right" in sides else left
         return await off_loop(4 * len(left) * len(right), lambda: _answer(call, left, right, metrics, timings))
 
 
@@ -62,31 +63,13 @@ def _check_variances(lists: dict[str, list[Item]]) -> None:
                 raise ItemError(UnprocessableError(text), index, side)
 
 
-async def _embed_sides(call: Call[SimilarityOptions]) -> tuple[dict[str, list[Embedding]], Timings]:
-    """Embeds the images of both sides as one request, and gives each side its own, in order."""
-    places = [
-        (side, index, item)
-        for side, items in call.lists.items()
-        for index, item in enumerate(items)
-        if not isinstance(item, GivenEmbedding)
-    ]
-    outcomes, timings = await call.run([item for _, _, item in places], "embed") if places else ([], Timings())
-    sides: dict[str, list[Embedding]] = {side: [] for side in call.lists}
-    for (side, index, _), outcome in zip(places, outcomes, strict=True):
-        if isinstance(outcome, Exception):
-            raise call.item_error(outcome, index, side)
-        sides[side].append(outcome)
-    return sides, timings
-
-
-def _stack(items: Sequence[Item], embedded: Sequence[Embedding], call: Call[Any]) -> Embeddings:
-    fresh = iter(embedded)
-    rows = [_given(item) if isinstance(item, GivenEmbedding) else next(fresh) for item in items]
+def _stack(items: list[Embedding | ItemError], call: Call[Any]) -> Embeddings:
+    rows = []
+    for item in items:
+        if isinstance(item, ItemError):
+            raise item
+        rows.append(item)
     return Embeddings.stack(rows, call.engine.manifest.embedding.dim)
-
-
-def _given(item: GivenEmbedding) -> Embedding:
-    return Embedding(item.mean, np.zeros_like(item.mean) if item.variance is None else item.variance)
 
 
 def _answer(

@@ -136,6 +136,12 @@ def server(tiny_models: Path) -> Iterator[Running]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def run() -> Callable[..., contextlib.AbstractContextManager[Running]]:
+    """Runs a server of given settings, for tests that share one of their own."""
+    return run_server
+
+
 @pytest.fixture
 def client(server: Running) -> httpx.Client:
     return server.client

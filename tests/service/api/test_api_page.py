@@ -26,7 +26,7 @@ def address(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> str:
-    """A server with a model of the name that the page uses, and the files it uses in the working directory."""
+    """A server with a model and a collection as the page names them, and its files in the working directory."""
     monkeypatch.chdir(tmp_path)
     Path("cat.png").write_bytes(make_image(seed=1))
     Path("dog.jpg").write_bytes(make_image("JPEG", size=(60, 40), mode="RGB", seed=2))
@@ -34,7 +34,12 @@ def address(
     Path("images.ndjson").write_bytes(b"".join(map(line_of, ("cat.png", "broken.png"))))
     np.save("batch.npy", np.zeros((3, 28, 28, 1), np.uint8))
     bundle = make_bundle(name="fashion")
-    return f"http://localhost:{start(models=bundle, host='localhost').port}"
+    running = start(models=bundle, host="localhost", collections=str(tmp_path / "collections"))
+    files = [("image", (name, Path(name).read_bytes())) for name in ("cat.png", "dog.jpg")]
+    payloads = json.dumps({"cat.png": {"kind": "cat"}, "dog.jpg": {"kind": "dog", "weight": 31.5}})
+    added = running.client.post("/collections/pets/items", files=files, data={"payloads": payloads})
+    assert added.status_code == 200, added.text
+    return f"http://localhost:{running.port}"
 
 
 @pytest.mark.parametrize(("language", "code", "answer"), BLOCKS, ids=range(len(BLOCKS)))

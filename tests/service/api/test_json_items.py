@@ -1,5 +1,6 @@
 import base64
 import textwrap
+import tracemalloc
 
 import numpy as np
 import orjson
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.api.errors import ItemError, RequestError, TooManyItemsError
-from service.api.json_items import GivenEmbedding, decode_base64, parse_json
+from service.api.json_items import GivenEmbedding, decode_base64, parse_json, read_vector
 
 
 @given(st.binary(max_size=200))
@@ -104,3 +105,13 @@ def test_embeddings_of_2000_dimensions_with_variances_are_accepted_up_to_the_las
     item = {"embedding": [0.5] * 2000, "variance": [0.5] * 2000}
     _, lists = parse_json(orjson.dumps({"left": [item] * 8}), ("left", "right"), 8)
     assert len(lists["left"]) == 8
+
+
+def test_one_long_text_among_numbers_does_not_make_room_for_as_many_of_them() -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(RequestError, match="list of numbers"):
+            read_vector([0] * 1000 + ["x" * 10_000])
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()

@@ -15,9 +15,9 @@ BODY = (
     b"--a b--\r\nan epilogue\r\n"
 )
 PARTS = [
-    Part("images", b"\x89PNG\r\n--a cut", is_file=True),
-    Part("dtype", b"int8", is_file=False),
-    Part("images", b"", is_file=True),
+    Part("images", b"\x89PNG\r\n--a cut", filename="ä.png"),
+    Part("dtype", b"int8", filename=None),
+    Part("images", b"", filename=""),
 ]
 
 
@@ -55,7 +55,7 @@ def test_a_form_without_a_boundary_is_refused(content_type: str) -> None:
 
 
 def test_an_option_is_short_text() -> None:
-    assert Part("dtype", b"int8", is_file=False).text == "int8"
+    assert Part("dtype", b"int8", filename=None).text == "int8"
     for content in (b"\xff", bytes(100_000)):
         with pytest.raises(RequestError, match="dtype"):
-            _ = Part("dtype", content, is_file=False).text
+            _ = Part("dtype", content, filename=None).text

@@ -34,6 +34,7 @@ def test_an_empty_variable_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> Non
         ("CUDA_GRAPHS", "maybe"),
         ("REQUEST_TIMEOUT_S", "nan"),
         ("API_KEY", "schlüssel"),
+        ("COLLECTIONS", "http://localhost:8000"),
     ],
 )
 def test_a_bad_value_is_one_sentence_that_names_the_variable(
