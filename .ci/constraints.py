@@ -4,6 +4,7 @@ Usage: python .ci/constraints.py REPORT.json > constraints.txt   (`make lock` do
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -16,7 +17,7 @@ HEADER = """\
 def constraints(report: Path) -> str:
     """Lists `name==version`, sorted, without this project's own and without local versions (`+cpu`)."""
     packages = (entry["metadata"] for entry in json.loads(report.read_bytes())["install"])
-    pins = {item["name"].lower().replace("_", "-"): item["version"].partition("+")[0] for item in packages}
+    pins = {re.sub("[-_.]+", "-", item["name"]).lower(): item["version"].partition("+")[0] for item in packages}
     return HEADER + "".join(f"{name}=={pins[name]}\n" for name in sorted(pins.keys() - OWN))
 
 

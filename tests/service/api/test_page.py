@@ -24,7 +24,7 @@ def test_the_first_address_a_person_opens_is_the_page(client: httpx.Client) -> N
 def test_a_client_that_wants_json_is_led_to_the_description_of_the_api(client: httpx.Client) -> None:
     answer = client.get("/", headers={"Accept": "application/json"}, follow_redirects=True)
     assert answer.json()["openapi"]
-    assert client.post("/", json={}).status_code == 405
+    assert client.put("/", json={}).status_code == 405
 
 
 def test_everything_the_page_loads_is_there_and_nothing_comes_from_elsewhere(client: httpx.Client) -> None:
