@@ -18,7 +18,7 @@ from service.engine.ticket import Item, Post
 
 __all__ = ["QUICK_S", "Inline", "slice_s"]
 
-_SLICE_S, _LONGEST_SLICE_S = 0.004, 0.05
+_SLICE_S, _LONGEST_SLICE_S = 0.01, 0.05  # enough for a request of 32 small images in one batch
 _LEAST_COST_S = 1e-6  # a clock may say that nothing took no time
 QUICK_S = 0.001
 """The most that one item of a model may take that is run here. After a slow spell, threads find out when it is over."""
