@@ -66,7 +66,7 @@ class Visit:
         )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # no longer: while it lives, no test can run an event loop of its own
 def browser() -> Iterator[Browser]:
     found = os.environ.get("SIMVAE_TEST_BROWSER") or next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
