@@ -24,7 +24,7 @@ T = TypeVar("T")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _BATCHES = tuple(2**power for power in range(11))
 _MOST_WAITING = 512
-_FLUSH_S = 1.0
+_FLUSH_S = 0.25
 
 
 class Metrics:
