@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from service.engine import cpu
 from service.engine.decoding import decode_item
 from service.engine.errands import Errands
 from service.engine.errors import DeviceLostError, InferenceError, blame, not_run
@@ -30,8 +31,6 @@ Outcomes = Sequence[Outcome]
 
 _WORTH_SHARING_S = 0.004
 """Work that takes less is not divided between threads: what they share of the interpreter costs more than is won."""
-_WORTH_DIVIDING_S = 0.001
-"""A lone item that takes less is not run alone: waking more threads costs more than they win."""
 
 
 class Batcher:
@@ -136,7 +135,7 @@ class Batcher:
                     return False
                 lane, items, refused = self._take()
                 alone = len(items) == 1 and not self._lanes and self._idle == len(self._threads) - 1
-                alone = alone and self.pace_s(lane) >= _WORTH_DIVIDING_S
+                alone = alone and self.pace_s(lane) >= cpu.WORTH_DIVIDING_S
             if self._lanes:
                 self._wake.notify()
         if errand is not None:

@@ -4,7 +4,10 @@ import math
 import os
 from pathlib import Path
 
-__all__ = ["decode_threads", "inference_threads", "runners", "usable_cpus"]
+__all__ = ["WORTH_DIVIDING_S", "decode_threads", "inference_threads", "runners", "usable_cpus"]
+
+WORTH_DIVIDING_S = 0.001
+"""A lone item that takes less is not divided between CPUs: waking more threads costs more than they win."""
 
 _CGROUP = Path("/sys/fs/cgroup")
 

@@ -1,6 +1,8 @@
 """The graphs of one bundle on one device: pixels to latents and back. Knows no queue and no image formats."""
 
+import math
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ __all__ = ["Model", "Replica"]
 
 _LATENT_TOLERANCE = 1e-3
 _GREY_TOLERANCE = 2.0
+_TRIALS = 5
 _LATENTS, _IMAGES = ("mean", "log_variance"), ("images",)
 
 
@@ -50,7 +53,6 @@ class Model:
         bundle: Bundle,
         precision: Precision,
         sessions: Sessions,
-        alone: Graph | None = None,
         *,
         cuda_graphs: bool = False,
     ) -> None:
@@ -59,7 +61,7 @@ class Model:
         self.precision = precision
         self.device, self.provider = str(sessions.place), sessions.provider
         self.replicas = _replicas(sessions, cuda_graphs=cuda_graphs)
-        self._alone = alone
+        self._alone: Graph | None = None
         self._of_thread = threading.local()
 
     @classmethod
@@ -97,12 +99,22 @@ class Model:
         for each in sessions.replicas:
             check_ports(encoder, each[0], {"images": pixels}, {"mean": latents, "log_variance": latents})
             check_ports(decoder, each[1], {"latents": latents}, {"images": pixels})
-        alone = _open_for_one(encoder, sessions, threads, threads_alone)
-        model = cls(bundle, precision, sessions, alone, cuda_graphs=gpu.cuda_graphs)
+        model = cls(bundle, precision, sessions, cuda_graphs=gpu.cuda_graphs)
         own = 0.0 if graph.versus_float32 is None else graph.versus_float32.tolerance
         for replica in model.replicas:
             model._check_golden(replica, bundle, encoder, decoder, max(_LATENT_TOLERANCE, own))
+        model._alone = model._open_for_one(encoder, threads, threads_alone)
         return model
+
+    def lone_s(self) -> float:
+        """Seconds that one image takes by itself, on the threads that all share; the least of a few runs."""
+        image = np.zeros((1, *self.manifest.input.shape), np.uint8)
+        least = math.inf
+        for _ in range(_TRIALS):
+            start = time.perf_counter()
+            self.encode(image)
+            least = min(least, time.perf_counter() - start)
+        return least
 
     def encode(self, images: Pixels, *, alone: bool = False) -> Embeddings:
         """The posteriors of images.
@@ -157,6 +169,21 @@ class Model:
         if self._alone:
             self._alone.warm_up(1)
 
+    def _open_for_one(self, encoder: Path, threads: int | None, threads_alone: int | None) -> Graph | None:
+        """The encoder with more threads for a lone image; None where it would have no more, or gain nothing by them.
+
+        A session's threads are fixed, so this is a second one, with weights of its own. Its threads sleep while others
+        run.
+        """
+        cpus = cpu.usable_cpus()
+        wanted = threads_alone or cpus
+        if self.device != "cpu" or wanted <= (threads or cpu.inference_threads(cpus)):
+            return None
+        if self.lone_s() < cpu.WORTH_DIVIDING_S:
+            return None
+        ((session,),) = open_sessions((encoder,), "cpu", wanted).replicas
+        return HostGraph(session, _LATENTS)
+
     @property
     def _replica(self) -> Replica:
         found: Replica = getattr(self._of_thread, "replica", self.replicas[0])
@@ -210,19 +237,6 @@ def _replicas(sessions: Sessions, *, cuda_graphs: bool) -> tuple[Replica, ...]:
         )
         for gpu, (encoder, decoder) in zip(sessions.place.gpus, sessions.replicas, strict=True)
     )
-
-
-def _open_for_one(encoder: Path, sessions: Sessions, threads: int | None, threads_alone: int | None) -> Graph | None:
-    """The encoder with more threads for a lone image; None where it would have no more than others.
-
-    A session's threads are fixed, so this is a second one. Its threads sleep while others run.
-    """
-    cpus = cpu.usable_cpus()
-    wanted = threads_alone or cpus
-    if sessions.place.kind != "cpu" or wanted <= (threads or cpu.inference_threads(cpus)):
-        return None
-    ((session,),) = open_sessions((encoder,), "cpu", wanted).replicas
-    return HostGraph(session, _LATENTS)
 
 
 def _check_input(name: str, batch: NDArray[Any], dtype: type, shape: tuple[int, ...]) -> None:

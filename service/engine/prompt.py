@@ -21,8 +21,6 @@ from service.engine.ticket import Post, Timings
 
 __all__ = ["Prompt", "PromptResult"]
 
-_TRIALS = 5
-
 
 @dataclass(frozen=True, eq=False, slots=True)
 class PromptResult:
@@ -60,7 +58,7 @@ class Prompt:
         self._model, self._limits, self._max_batch, self._on_batch = model, limits, max_batch, on_batch
         self._waiting: deque[_Waiting] = deque()
         self._due_at = 0.0
-        self._cost_s = min(_cost_alone_s(model) for _ in range(_TRIALS))
+        self._cost_s = model.lone_s()
 
     @property
     def cost_s(self) -> float:
@@ -121,9 +119,3 @@ class Prompt:
             timings = Timings(decoded_at - start, start - batch[place].since, now - decoded_at)
             results[place] = PromptResult(mean, timings)
         return results
-
-
-def _cost_alone_s(model: Model) -> float:
-    start = time.perf_counter()
-    model.encode(np.zeros((1, *model.manifest.input.shape), np.uint8))
-    return time.perf_counter() - start

@@ -1,16 +1,19 @@
 """A model that loads gives the vectors it was exported with; one that would not is refused."""
 
 import json
+import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 
 from service.engine.bundle import MANIFEST, BundleError, file_sha256, read_bundle
+from service.engine.device import Sessions, open_sessions
 from service.engine.errors import DeviceError, InferenceError
 from service.engine.model import Model
 from service.engine.providers import GpuOptions
@@ -60,6 +63,24 @@ def test_a_batch_gives_what_its_items_give(tiny_bundle: Path) -> None:
     np.testing.assert_allclose(batched.embeddings.mean, [s.embeddings.mean[0] for s in single], atol=1e-5)
     np.testing.assert_allclose(batched.embeddings.variance, [s.embeddings.variance[0] for s in single], atol=1e-5)
     np.testing.assert_allclose(batched.pixels.astype(int), [s.pixels[0] for s in single], atol=1)
+
+
+@pytest.mark.parametrize(("worth_s", "sessions"), [(0.0, 2), (math.inf, 1)])
+def test_a_second_encoder_with_more_threads_is_opened_only_where_it_would_gain_time(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, worth_s: float, sessions: int
+) -> None:
+    opened: list[int | None] = []
+
+    def count(files: Sequence[Path], device: str, threads: int | None = None, *more: Any) -> Sessions:
+        opened.append(threads)
+        return open_sessions(files, device, threads, *more)
+
+    monkeypatch.setattr("service.engine.model.open_sessions", count)
+    monkeypatch.setattr("service.engine.cpu.WORTH_DIVIDING_S", worth_s)
+    model, images = Model.load(tiny_bundle, device="cpu", threads=1, threads_alone=2), noise(1, 28, 28, 1)
+    assert opened == [1, 2][:sessions]
+    np.testing.assert_allclose(model.encode(images, alone=True).mean, model.encode(images).mean, atol=1e-5)
+    assert 0 < model.lone_s() < 1
 
 
 def test_buckets_change_nothing(tiny_bundle: Path, as_on_gpus: Callable[..., Model]) -> None:
