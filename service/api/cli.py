@@ -23,9 +23,10 @@ from service.api.repository import Repository
 from service.api.settings import Settings, SettingsError, read_settings
 from service.api.workers import Supervisor, metrics_folder
 
-__all__ = ["main", "serve", "serve_as_worker"]
+__all__ = ["handles", "main", "serve", "serve_as_worker"]
 
 _BACKLOG = 2048
+_HANDLES = 8
 _log = structlog.stdlib.get_logger("service.api")
 _app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
@@ -89,7 +90,7 @@ def _serve_here(settings: Settings, listener: socket.socket) -> int:
     app = create_app(settings)
     repository: Repository = app.state.repository
     _ignore_repeated_signals()
-    _Server(app, settings).run(sockets=[listener])
+    _Server(app, settings).run(sockets=handles(listener))
     return 0 if repository.failure is None else _fail(str(repository.failure))
 
 
@@ -118,7 +119,7 @@ def serve_as_worker(serving: Event, settings: Settings) -> None:
         _ignore_repeated_signals()
         threading.Thread(target=_watch, args=(repository, server), daemon=True).start()
         serving.set()
-        server.run(sockets=[listener])
+        server.run(sockets=handles(listener))
     sys.exit(int(server.failed))
 
 
@@ -186,6 +187,15 @@ def _listen(settings: Settings, *, beside_others: bool = False) -> socket.socket
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     address = (settings.host, settings.port)
     return socket.create_server(address, family=family, backlog=_BACKLOG, reuse_port=beside_others)
+
+
+def handles(listener: socket.socket) -> list[socket.socket]:
+    """A listener several times over, for an event loop to watch.
+
+    libuv takes one connection per handle and turn of the loop (libuv pull request 3696). Turns are long under load, and
+    of many clients that come at once the last would wait for seconds.
+    """
+    return [listener, *(listener.dup() for _ in range(_HANDLES - 1))]
 
 
 def _fail_to_listen(settings: Settings, error: OSError) -> int:

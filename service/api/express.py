@@ -32,7 +32,7 @@ _PLAIN = {  # of the headers that matter, the beginnings that ask for nothing
     b"content-encoding": (b"identity",),
     b"x-request-timeout": (),
 }
-_LONGEST_WAIT_S = 0.05
+_LONGEST_WAIT_S = 0.25
 """More work than that is for those who can refuse it, divide it, and drop it when nobody waits any more."""
 _LEAST_TIMEOUT_S, _LEAST_QUEUE_BYTES = 1.0, 4 * MIB
 """With less, limits could be reached on this way, which looks at none of them."""

@@ -62,8 +62,9 @@ class Repository:
 
     @property
     def prompt(self) -> Prompt | None:
-        """A shorter way through the default model, if that is on the CPU and quick, and no crowd waits for it."""
-        crowded = self._runtime is None or self._runtime.load > self._settings.queue_items // 2
+        """A shorter way through the default model, if that is on the CPU and quick, and no crowd waits before it."""
+        runtime = self._runtime
+        crowded = runtime is None or runtime.load - runtime.bulk_load > self._settings.queue_items // 2
         return None if crowded or self.state != "ready" else self._prompt
 
     @property
@@ -150,7 +151,12 @@ class Repository:
         if engine is None or engine.model.device != "cpu":
             return None
         runtime = engine.runtime
-        prompt = Prompt(engine.model, runtime.limits, runtime.max_batch, self.metrics.batch)
+
+        def on_batch(items: int, seconds: float) -> None:
+            runtime.expect_interactive()
+            self.metrics.batch(items, seconds)
+
+        prompt = Prompt(engine.model, runtime.limits, runtime.max_batch, on_batch)
         return prompt if prompt.cost_s <= QUICK_S else None
 
     def _load_engines(self) -> dict[str, Engine]:

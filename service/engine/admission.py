@@ -1,6 +1,8 @@
 """Room for a bounded number of items and bytes, reserved all at once, and how fast it empties.
 
-The last quarter is for interactive items alone: a flood of bulk is refused while they are admitted.
+The last quarter is for interactive items alone: a flood of bulk is refused while they are admitted. Who was refused for
+lack of room keeps the door shut for those behind until an eighth is free: in a full queue there is nearly always room
+for one item, and many would be read to be refused for the rest.
 
 Knows nothing of what the items are.
 """
@@ -37,6 +39,7 @@ class Admission:
         }
         self._items = self._bytes = 0
         self._interactive, self._bulk = _Flow(), _Flow()
+        self._shut: set[Priority] = set()
         self._closed = False
         self._changed = threading.Condition()
 
@@ -55,12 +58,21 @@ class Admission:
         """Bytes reserved now."""
         return self._bytes
 
+    def is_shut(self, priority: Priority) -> bool:
+        """Whether the last of a priority was refused for lack of room, and none has been let in since."""
+        return priority in self._shut
+
     def wait_s(self, priority: Priority) -> float:
         """Seconds until what goes before another item should be done: its own priority's, and for bulk all."""
         return self._interactive.rest_s + (self._bulk.rest_s if priority == "bulk" else 0.0)
 
     def check(self, priority: Priority, within_s: float | None = None) -> None:
-        """Raises QueueFullError where `reserve` would for a single item; takes no room, and no lock."""
+        """Whether to read a request at all: raises QueueFullError as `reserve` would; takes no room, and no lock."""
+        max_items, max_bytes = self._most[priority]
+        if priority in self._shut:
+            if not self._fits(max_items // 8, max_bytes // 8, priority):
+                raise QueueFullError(f"The queue is full: {self._items:,} images wait.", self.wait_s(priority))
+            self._shut.discard(priority)
         if refusal := self._refusal(1, 1, priority, within_s):
             raise refusal
 
@@ -99,6 +111,8 @@ class Admission:
             if self._closed:
                 raise NotReadyError("The engine is shutting down and takes no more work.")
             if refusal := self._refusal(items, size_bytes, priority, within_s):
+                if not self._fits(items, size_bytes, priority):
+                    self._shut.add(priority)
                 raise refusal
             (self._bulk if priority == "bulk" else self._interactive).enter(items)
             self._items += items

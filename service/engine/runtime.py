@@ -4,7 +4,9 @@ Shared by every engine of a process. Knows neither image formats, nor ONNX, nor 
 """
 
 import functools
+import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,8 +26,11 @@ from service.engine.ticket import Item, Ticket, announce
 
 __all__ = ["Runtime", "Work"]
 
+_INTERACTIVE_FOR_S = 1.0
+"""For so long after an interactive request more of them are expected."""
 
-@dataclass(frozen=True, eq=False, slots=True)
+
+@dataclass(eq=False, slots=True)
 class Work:
     """One item before it is decoded.
 
@@ -75,6 +80,7 @@ class Runtime:
         self._decoders = DecodePool(threads)
         self._batchers: dict[str, Batcher] = {}
         self._loops: dict[int, Inline] = {}
+        self._interactive_at = -math.inf
         self._lock = threading.Lock()
         self._closed = False
 
@@ -106,6 +112,10 @@ class Runtime:
         """
         self._admission.check(priority, within_s)
 
+    def expect_interactive(self) -> None:
+        """Tells that an interactive request came, so that more may be expected; `submit` knows by itself."""
+        self._interactive_at = time.monotonic()
+
     def submit(
         self, ticket: Ticket[Any], work: Sequence[Work], lane: Lane[Any, Any], device: str, *, wait: bool = False
     ) -> None:
@@ -127,6 +137,8 @@ class Runtime:
         if not wait:
             size_bytes = sum(each.size_bytes for each in work)
             self._admission.reserve(len(work), size_bytes, lane.priority, within_s=ticket.left_s)
+        if lane.priority == "interactive":
+            self.expect_interactive()
         lane.statistics.follow(ticket)
         small: list[Item] = []
         try:
@@ -153,10 +165,12 @@ class Runtime:
     def _put_small(self, ticket: Ticket[Any], items: list[Item], lane: Lane[Any, Any], batcher: Batcher) -> None:
         """To the event loop that waits for all of them, if it has the time; else to a thread.
 
-        Bulk goes to a thread, because the loop, while it works, takes no interactive request.
+        Threads do more bulk than the loop does, but take the interpreter from a loop that has requests to answer or to
+        refuse: then it is done there, in what time is left.
         """
         quick = batcher.pace_s(lane) <= QUICK_S
-        if ticket.soon is None or lane.priority == "bulk" or len(items) < ticket.size or not quick:
+        idle = lane.priority == "bulk" and not self._loop_is_needed
+        if ticket.soon is None or len(items) < ticket.size or not quick or idle:
             batcher.put(lane, *items)
             return
         ticket.post = None  # it will be settled where it is awaited
@@ -164,6 +178,10 @@ class Runtime:
         if loop not in self._loops:
             self._loops[loop] = Inline(batcher)
         self._loops[loop].put(lane, items, ticket.soon)
+
+    @property
+    def _loop_is_needed(self) -> bool:
+        return self._admission.is_shut("bulk") or time.monotonic() - self._interactive_at < _INTERACTIVE_FOR_S
 
     def on_each_thread(self, device: str, call: Callable[[int], None]) -> None:
         """Has each inference thread of a device make a call; see `Batcher.on_each_thread`."""

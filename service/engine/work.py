@@ -33,7 +33,7 @@ def work_of(items: Sequence[Any], task: Task, manifest: Manifest, runtime: Runti
         raise ValueError(f"Expected a list of images, found one {type(items).__name__}; put it in a list.")  # noqa: TRY004
     if task == "decode":
         return [_latent_work(index, latent, manifest.embedding.dim) for index, latent in enumerate(items)]
-    return [_image_work(image, manifest.input, runtime) for image in items]
+    return _image_works(items, manifest.input, runtime)
 
 
 def _latent_work(index: int, latent: Floats, dim: int) -> Work:
@@ -45,9 +45,13 @@ def _latent_work(index: int, latent: Floats, dim: int) -> Work:
     return Work(latent.nbytes, None, payload=latent)
 
 
-def _image_work(image: ImageInput, spec: InputSpec, runtime: Runtime) -> Work:
-    fits = spec.height * spec.width <= runtime.limits.max_pixels
-    if fits and isinstance(image, np.ndarray) and image.shape == spec.shape and image.dtype == np.uint8:
-        return Work(image.nbytes, None, payload=image)
-    decode = functools.partial(read_image, image, spec, runtime.limits, runtime.max_bytes)
-    return Work(size_bytes(image), decode, is_small(image))
+def _image_works(images: Sequence[ImageInput], spec: InputSpec, runtime: Runtime) -> list[Work]:
+    shape, fits = spec.shape, spec.height * spec.width <= runtime.limits.max_pixels
+    works: list[Work] = []
+    for image in images:
+        if fits and isinstance(image, np.ndarray) and image.shape == shape and image.dtype == np.uint8:
+            works.append(Work(image.nbytes, None, payload=image))
+        else:
+            decode = functools.partial(read_image, image, spec, runtime.limits, runtime.max_bytes)
+            works.append(Work(size_bytes(image), decode, is_small(image)))
+    return works

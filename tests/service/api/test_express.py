@@ -12,6 +12,7 @@ import pytest
 
 from service.engine.images import encode_png
 from service.engine.prompt import Prompt
+from service.engine.runtime import Runtime
 
 LONG_WAY = {"X-Request-Timeout": "30"}
 OWN = {"server-timing", "x-request-id", "date"}
@@ -165,3 +166,13 @@ def test_what_would_wait_long_goes_the_long_way(server: Any, taken: list[bytes],
         patch.setattr(Prompt, "wait_s", 1.0)
         assert server.client.post("/embed", content=png).status_code == 200
     assert taken == []
+
+
+@pytest.mark.parametrize(("bulk", "short"), [(700, True), (0, False)])
+def test_a_crowd_has_to_be_interactive_for_a_request_to_go_the_long_way(
+    server: Any, taken: list[bytes], png: bytes, monkeypatch: pytest.MonkeyPatch, bulk: int, *, short: bool
+) -> None:
+    monkeypatch.setattr(Runtime, "load", 750)
+    monkeypatch.setattr(Runtime, "bulk_load", bulk)
+    assert server.client.post("/embed", content=png).status_code == 200
+    assert taken == [png] * short

@@ -35,6 +35,41 @@ def test_reservations_are_whole_and_never_pass_the_limits(steps: list[tuple[int,
         assert (admission.items, admission.bytes) == (sum(n for n, _ in held), sum(b for _, b in held))
 
 
+def test_after_a_refusal_for_lack_of_room_an_eighth_must_be_free_before_more_is_read() -> None:
+    admission = Admission(160, 1600)
+    admission.reserve(90, 0, "bulk")
+    admission.check("bulk")
+    with pytest.raises(QueueFullError):
+        admission.reserve(40, 0, "bulk")
+    assert admission.is_shut("bulk")
+    admission.check("bulk")  # 30 of 120 are free
+    assert not admission.is_shut("bulk")
+    admission.reserve(20, 0, "bulk")
+    with pytest.raises(QueueFullError):
+        admission.reserve(20, 0, "bulk")
+    for _ in range(4):
+        with pytest.raises(QueueFullError, match=r"full: 1\d\d images wait") as refused:
+            admission.check("bulk")
+        assert refused.value.retry_after_s > 0
+        admission.check("interactive")
+        admission.release(1, 0, 1)
+    admission.release(1, 0, 1)
+    admission.check("bulk")
+    admission.reserve(15, 0, "bulk")
+
+
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_a_small_queue_is_open_whenever_one_fits(size: int) -> None:
+    admission = Admission(size, size)
+    admission.reserve(size, 0)
+    with pytest.raises(QueueFullError):
+        admission.reserve(1, 0)
+    with pytest.raises(QueueFullError):
+        admission.check("interactive")
+    admission.release(1, 0)
+    admission.check("interactive")
+
+
 def test_before_any_measurement_the_advice_is_a_moment_and_not_zero() -> None:
     admission = Admission(100, 1)
     admission.reserve(100, 0)

@@ -129,6 +129,37 @@ def test_a_loop_that_is_busy_otherwise_gives_as_much_time_to_what_it_accepted() 
     batcher.close()
 
 
+def test_bulk_has_a_turn_in_twelve_of_a_busy_loop_and_every_one_of_an_idle_loop() -> None:
+    recorder, settled = Recorder(), list[object]()
+    lane = Lane(recorder.run, 1, priority="bulk")
+    batcher = Batcher(lambda outcomes: settled.extend(outcome for _, outcome in outcomes))
+    inline = Inline(batcher)
+
+    def slow() -> int:
+        time.sleep(0.002)  # a whole slice
+        return 1
+
+    async def turns_for_four(busy_s: float) -> int:
+        settled.clear()
+        items = [Item(Ticket(1), 0, 0, decode=slow) for _ in range(4)]
+        inline.put(lane, items, asyncio.get_running_loop().call_soon)
+        turns = 0
+        while len(settled) < 4:
+            if busy_s:
+                time.sleep(busy_s)
+            await asyncio.sleep(0)
+            turns += 1
+        return turns
+
+    async def main() -> tuple[int, int]:
+        await turns_for_four(0)  # to learn what an item costs
+        return await turns_for_four(0), await turns_for_four(0.0005)
+
+    idle, busy = asyncio.run(main())
+    assert idle < 36 < busy < 60
+    batcher.close()
+
+
 def test_what_nobody_wants_any_more_is_not_run_though_it_needs_no_decoding() -> None:
     outcomes: list[object] = []
     batcher, recorder = Batcher(lambda found: outcomes.extend(outcome for _, outcome in found)), Recorder()
