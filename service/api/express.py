@@ -7,6 +7,7 @@ fails there again, and is reported.
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Awaitable, Callable
 
 import orjson
@@ -30,8 +31,8 @@ _PLAIN = {  # of the headers that matter, the beginnings that ask for nothing
     b"accept": (b"*/*", b"application/json"),
     b"content-type": (b"image/", b"application/octet-stream", b"application/x-www-form-urlencoded"),
     b"content-encoding": (b"identity",),
-    b"x-request-timeout": (),
 }
+_WHOLE_SECONDS = re.compile(rb"[1-9][0-9]{0,5}")  # a shorter timeout is for those who keep it at every step
 _LONGEST_WAIT_S = 0.25
 """More work than that is for those who can refuse it, divide it, and drop it when nobody waits any more."""
 _LEAST_TIMEOUT_S, _LEAST_QUEUE_BYTES = 1.0, 4 * MIB
@@ -61,12 +62,13 @@ class Express:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Runs one request."""
-        prompt = self._prompt_for(scope)
-        if prompt is None:
+        timeout_s = self._timeout_of(scope)
+        prompt = self._repository.prompt if timeout_s else None
+        if not timeout_s or prompt is None or prompt.wait_s > _LONGEST_WAIT_S:
             await self._app(scope, receive, send)
             return
         # To be stopped in time costs a tenth of all this, and is not needed where nothing has to be waited for.
-        message = await (receive() if _is_there(receive) else self._arrived(receive))
+        message = await (receive() if _is_there(receive) else _arrived(receive, timeout_s))
         image, more = message.get("body", b""), message.get("more_body", True)
         found = None if more or not is_small(image) else await _embedded(prompt, image)
         if found is None:
@@ -77,34 +79,32 @@ class Express:
         self._repository.metrics.stages(found.timings, "interactive")
         await self._answer(found, send)
 
-    def _prompt_for(self, scope: Scope) -> Prompt | None:
-        """What embeds the image, if the request asks for nothing as far as its head tells, and it can be done now."""
-        if scope["type"] != "http" or scope["path"] != self._route.path or scope["method"] != "POST":
+    def _timeout_of(self, scope: Scope) -> float | None:
+        """Seconds that the request has, if it asks for nothing else as far as its head tells; None for the long way."""
+        if not self._open or scope["type"] != "http" or scope["path"] != self._route.path:
             return None
-        if scope["query_string"] or not self._open:
+        if scope["method"] != "POST" or scope["query_string"]:
             return None
-        length = b""
+        length, timeout_s = b"", self._timeout_s
         for name, value in scope["headers"]:
             if name in _PLAIN and not value.startswith(_PLAIN[name]):
                 return None
             if name == b"content-length":
                 length = value
-        if not length.isdigit() or len(length) > 8 or int(length) > SMALL_BYTES:
-            return None
+            elif name == b"x-request-timeout":
+                if not _WHOLE_SECONDS.fullmatch(value):
+                    return None
+                timeout_s = min(timeout_s, float(value))
+        small = length.isdigit() and len(length) <= 8 and int(length) <= SMALL_BYTES
+        return timeout_s if small and self._may(scope) else None
+
+    def _may(self, scope: Scope) -> bool:
         if self._keyed:
             try:
                 check_key(IndexedRequest(scope))
             except UnauthorizedError:
-                return None
-        prompt = self._repository.prompt
-        return None if prompt is None or prompt.wait_s > _LONGEST_WAIT_S else prompt
-
-    async def _arrived(self, receive: Receive) -> Message:
-        """What arrives first; when time is up, nothing, and the long way finds that it is."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._timeout_s):
-                return await receive()
-        return {"type": "http.request", "body": b"", "more_body": True}
+                return False
+        return True
 
     async def _answer(self, found: PromptResult, send: Callable[[Message], Awaitable[None]]) -> None:
         if self._form is None:
@@ -141,6 +141,14 @@ def _embedded(prompt: Prompt, image: bytes) -> "asyncio.Future[PromptResult | No
 
     prompt.put(image, tell, loop.call_soon)
     return embedded
+
+
+async def _arrived(receive: Receive, timeout_s: float) -> Message:
+    """What arrives first; when time is up, nothing, and the long way finds that it is."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            return await receive()
+    return {"type": "http.request", "body": b"", "more_body": True}
 
 
 def _is_there(receive: Receive) -> bool:

@@ -14,7 +14,7 @@ from service.engine.images import encode_png
 from service.engine.prompt import Prompt
 from service.engine.runtime import Runtime
 
-LONG_WAY = {"X-Request-Timeout": "30"}
+LONG_WAY = {"X-Request-Timeout": "29.5"}
 OWN = {"server-timing", "x-request-id", "date"}
 
 
@@ -73,6 +73,9 @@ def test_requests_that_come_together_get_each_their_own_answer(server: Any, take
         ("/embed", {"Accept": "application/x-npy"}),
         ("/embed", {"Content-Type": "application/json"}),
         ("/embed", {"Content-Encoding": "gzip"}),
+        ("/embed", {"X-Request-Timeout": "0.5"}),
+        ("/embed", {"X-Request-Timeout": "0"}),
+        ("/embed", {"X-Request-Timeout": "soon"}),
         ("/reconstruct", {}),
     ],
 )
@@ -114,6 +117,17 @@ def test_a_body_that_never_comes_is_given_up_in_time(
         answer.begin()
         assert answer.status == 408
     assert taken == []
+
+
+def test_a_timeout_of_seconds_is_kept_on_the_short_way(server: Any, taken: list[bytes], png: bytes) -> None:
+    head = f"POST /embed HTTP/1.1\r\nHost: x\r\nX-Request-Timeout: 1\r\nContent-Length: {len(png)}\r\n\r\n".encode()
+    for body, status in ((png, 200), (b"", 408)):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+            connection.sendall(head + body)
+            answer = http.client.HTTPResponse(connection, method="POST")
+            answer.begin()
+            assert answer.status == status
+    assert taken == [png]
 
 
 def test_it_counts_like_the_long_way(server: Any, client: httpx.Client, taken: list[bytes], png: bytes) -> None:
