@@ -78,6 +78,9 @@ def _unusual(workload: Workload) -> Iterator[Request]:
     yield _request("reconstruct", "/reconstruct", _PNG, image)
     yield _request("picture", "/reconstruct", {**_PNG, "Accept": "image/png"}, image)
     yield _request("similarity", "/similarity", _JSON, pair)
+    name, latents = workload.manifest.name, [[0.0] * workload.manifest.embedding.dim] * 4
+    yield _request("decode", "/decode", _JSON, json.dumps({"latents": latents}).encode())
+    yield _request("openai", "/v1/embeddings", _JSON, json.dumps({"input": text, "model": name}).encode())
     for path in ("/models", "/metrics", "/health/live", "/health/ready"):
         yield Request(path, http_request(path, {}, b"", "GET"))
 

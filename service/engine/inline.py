@@ -6,9 +6,9 @@ busier the loop, the larger the batch, as with threads. The loop is never kept f
 slice; but a slice may be as long as that other work was, or a loop that is busy refusing requests would never get to
 those it has accepted.
 
-Bulk has a short slice in every turn in which the loop has nothing else to do, and in one of twelve however much there
-is, so that it does not starve: a request takes about four turns from its arrival to its answer. Beside a busy loop,
-threads would serve both worse: it waits for the interpreter at each of its system calls, and finds it taken.
+Bulk has a short slice in every turn in which the loop has nothing else to do, and in one of two dozen however much
+there is, so that it does not starve: a request takes about four turns from its arrival to its answer. Beside a busy
+loop, threads would serve both worse: it waits for the interpreter at each of its system calls, and finds it taken.
 
 Not for several threads: each loop brings its own.
 """
@@ -26,7 +26,7 @@ from service.engine.ticket import Item, Post
 __all__ = ["QUICK_S", "Inline", "slice_s"]
 
 _SLICE_S, _LONGEST_SLICE_S = 0.01, 0.05  # enough for a request of 32 small images in one batch
-_BULK_SLICE_S, _BULK_EVERY = 0.002, 12
+_BULK_SLICE_S, _BULK_EVERY = 0.002, 24
 _NOTHING_S = 0.0001  # a turn of the loop in which nothing came takes less
 _LEAST_COST_S = 1e-6  # a clock may say that nothing took no time
 QUICK_S = 0.001
