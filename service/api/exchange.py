@@ -216,12 +216,14 @@ def _check_items(items: Sequence[Item], spec: InputSpec, dim: int, side: str | N
     height, width, channels = spec.shape
     shapes = {spec.shape, (height, width)} if channels == 1 else {spec.shape}
     for index, item in enumerate(items):
+        if isinstance(item, bytes):
+            continue
         if isinstance(item, GivenEmbedding):
             found = {vector.size for vector in (item.mean, item.variance) if vector is not None}
             if found != {dim}:
                 text = f"Expected vectors of {dim} numbers, the model's dimension; found {sorted(found)}."
                 raise ItemError(UnprocessableError(text), index, side)
-        elif not isinstance(item, bytes) and item.shape not in shapes:
+        elif item.shape not in shapes:
             raise UnprocessableError(
                 f"Expected a .npy batch of shape [N, {height}, {width}, {channels}], as the model takes it; "
                 f"found items of shape {list(item.shape)}. Send encoded images to have them resized."

@@ -195,6 +195,8 @@ class Batcher:
                 item.taken_at = taken_at
             if item.ticket is not ticket:
                 ticket, refusal = item.ticket, item.ticket.refusal()
+            if item.decode is None and refusal is None:
+                continue
             if outcome := refusal or decode_item(item):
                 items.remove(item)
                 self._settle([(item, outcome)])

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +14,7 @@ __all__ = ["Embedding", "Embeddings", "Floats", "Reconstruction", "Reconstructio
 Floats = NDArray[np.float32]
 
 
-@dataclass(frozen=True, eq=False)
-class Embedding:
+class Embedding(NamedTuple):  # which is made several times faster than a frozen dataclass
     """One image in latent space.
 
     Attributes:

@@ -22,7 +22,7 @@ from service.engine.inline import QUICK_S, Inline
 from service.engine.lane import Lane
 from service.engine.place import read_place
 from service.engine.priority import Priority
-from service.engine.ticket import Item, Ticket, announce
+from service.engine.ticket import Item, Ticket, announce, settle
 
 __all__ = ["Runtime", "Work"]
 
@@ -141,13 +141,15 @@ class Runtime:
             self.expect_interactive()
         lane.statistics.follow(ticket)
         small: list[Item] = []
+        now = time.perf_counter()
         try:
             for index, each in enumerate(work):
                 if wait:
                     self._admission.reserve(1, each.size_bytes, lane.priority, wait=True)
-                item = Item(ticket, index, each.size_bytes, each.payload, each.decode, lane.priority)
+                    now = time.perf_counter()
+                item = Item(ticket, index, each.size_bytes, each.payload, each.decode, lane.priority, now)
                 if each.decode is None:
-                    item.decoded_at = item.admitted_at
+                    item.decoded_at = now
                 if not wait and (each.decode is None or (each.small and device == "cpu")):
                     small.append(item)
                 elif each.decode is None:
@@ -219,7 +221,7 @@ class Runtime:
 
     def _settle(self, outcomes: Outcomes) -> None:
         """The only place where items end: noted, announced, and only then given back, so that drained means told."""
-        announce([item.ticket for item, outcome in outcomes if item.settle(outcome)])
+        announce(settle(outcomes))
         size_bytes = bulk = 0
         for item, _ in outcomes:
             size_bytes += item.size_bytes

@@ -3,6 +3,7 @@
 Knows nothing of how items are decoded or run.
 """
 
+import itertools
 import logging
 import threading
 import time
@@ -15,7 +16,7 @@ from service.engine.errors import DeadlineExceededError, EngineError, RequestCan
 from service.engine.images import ImageError
 from service.engine.priority import Priority
 
-__all__ = ["Item", "Post", "Ticket", "Timings", "announce"]
+__all__ = ["Item", "Post", "Ticket", "Timings", "announce", "settle"]
 
 _log = logging.getLogger(__name__)
 
@@ -106,16 +107,16 @@ class Ticket(Generic[T]):
         """Whether every item has a result and somebody wants it; of a ticket that is settled."""
         return not self.future.cancelled() and not any(isinstance(outcome, Exception) for outcome in self._outcomes)
 
-    def settle(
-        self, index: int, outcome: object, *, decode_s: float = 0.0, queue_s: float = 0.0, inference_s: float = 0.0
-    ) -> bool:
-        """Notes what became of one item. True when it was the last: then `announce` is due."""
+    def settle(self, outcomes: "Iterable[tuple[Item, object]]", now: float) -> bool:
+        """Notes what became of some items, at a moment of `time.perf_counter`. True when they were the last."""
         with self._lock:
-            self._outcomes[index] = outcome
-            self._decode_s = max(self._decode_s, decode_s)
-            self._queue_s = max(self._queue_s, queue_s)
-            self._inference_s = max(self._inference_s, inference_s)
-            self._open -= 1
+            for item, outcome in outcomes:
+                self._outcomes[item.index] = outcome
+                decode_s, queue_s, inference_s = item.took(now)
+                self._decode_s = max(self._decode_s, decode_s)
+                self._queue_s = max(self._queue_s, queue_s)
+                self._inference_s = max(self._inference_s, inference_s)
+                self._open -= 1
             return not self._open
 
     def resolve(self) -> None:
@@ -149,18 +150,22 @@ class Item:
     decoded_at: float | None = None
     started_at: float | None = None
 
-    def settle(self, outcome: object) -> bool:
-        """Notes what became of it; True when its ticket is finished by that."""
-        now = time.perf_counter()
-        started_at = self.started_at or now
-        if self.taken_at is None:
-            decoded_at = self.decoded_at or now
-            decode_s, queue_s = decoded_at - self.admitted_at, started_at - decoded_at
-        else:  # it waited first and was decoded then; what it waits for in between is the decoding of others
-            decode_s, queue_s = started_at - self.taken_at, self.taken_at - self.admitted_at
+    def took(self, now: float) -> tuple[float, float, float]:
+        """Seconds of its decoding, its wait and its batch, which ended now; lets go of what it carried."""
         self.payload = self.decode = None
-        inference_s = now - started_at
-        return self.ticket.settle(self.index, outcome, decode_s=decode_s, queue_s=queue_s, inference_s=inference_s)
+        started_at = now if self.started_at is None else self.started_at
+        if self.taken_at is None:
+            decoded_at = now if self.decoded_at is None else self.decoded_at
+            return decoded_at - self.admitted_at, started_at - decoded_at, now - started_at
+        # It waited first and was decoded then; what it waits for in between is the decoding of others.
+        return started_at - self.taken_at, self.taken_at - self.admitted_at, now - started_at
+
+
+def settle(outcomes: Iterable[tuple[Item, object]]) -> list[Ticket[Any]]:
+    """Notes what became of items, those of a ticket at once; returns the tickets that are finished, to be announced."""
+    now = time.perf_counter()
+    by_ticket = itertools.groupby(outcomes, key=lambda outcome: outcome[0].ticket)
+    return [ticket for ticket, own in by_ticket if ticket.settle(own, now)]
 
 
 def announce(tickets: Iterable[Ticket[Any]]) -> None:
