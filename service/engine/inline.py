@@ -76,8 +76,8 @@ class Inline:
 
     def _run(self, priority: Priority, seconds: float) -> None:
         lanes, now = self._waiting[priority], time.perf_counter()
-        end = now + seconds
-        while lanes and end - now > seconds / 2:  # a little more would be a batch of one or two
+        end, worth_s = now + seconds, min(seconds, _SLICE_S) / 2  # a little more would be a batch of one or two
+        while lanes and end - now > worth_s:
             lane, items, cost_s = self._take(lanes, end - now)
             count, start = len(items), now
             self._batcher.run_here(lane, items)
