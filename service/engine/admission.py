@@ -59,7 +59,7 @@ class Admission:
         return self._bytes
 
     def is_shut(self, priority: Priority) -> bool:
-        """Whether the last of a priority was refused for lack of room, and none has been let in since."""
+        """Whether one of a priority was refused for lack of room, and `check` has not found an eighth free since."""
         return priority in self._shut
 
     def wait_s(self, priority: Priority) -> float:
