@@ -203,7 +203,8 @@ def _scores(run: RunDirectory, step: int) -> dict[str, float]:
     if evaluation["step"] != step or "representations" not in evaluation:
         return {}
     latents, bounds = evaluation["representations"][0], evaluation["likelihood"] or {}
-    scores = {name: latents[name] for name in ("linear", "mlp", "knn_cosine", "knn_euclidean", "squared_error")}
+    probes = ("linear", "mlp", "knn_cosine", "knn_euclidean", "knn_weighted", "squared_error")
+    scores = {name: latents.get(name) for name in probes}
     scores |= {name: bounds.get(name) for name in ("elbo", "importance_weighted")}
     scores |= {"active_units": evaluation["health"]["active_units"]}
     scores |= {name: evaluation[name] for name in ("train_images", "test_images")}

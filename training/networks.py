@@ -80,7 +80,8 @@ class _Residual(nn.Module):
         nn.init.zeros_(self.second.weight)
 
     def forward(self, values: Tensor) -> Tensor:
-        return (values + self.second(self.first(values).relu())).relu()
+        change: Tensor = self.second(self.first(values).relu())
+        return (values + change).relu()
 
 
 class _Crop(nn.Module):

@@ -32,6 +32,7 @@ from training.evaluation.style import (
     view_factors,
 )
 from training.evaluation.targets import Target
+from training.evaluation.weighted_neighbours import weighted_neighbours
 from training.restore import TrainedRun
 
 __all__ = ["PROTOCOL", "STAGES", "Evaluation", "Representation", "evaluate"]
@@ -144,14 +145,20 @@ class _Probing:
             return {}
         target = Target("class", self.train.labels, self.test.labels)
         codes = Codes(train, target.train, test=test, test_labels=target.test, device=self.device)
-        near = knn_accuracies(codes)
+        near, voted = knn_accuracies(codes), weighted_neighbours(codes, self.split)
         line = linear_probe(codes.train, codes.test, target, self.split)
-        found = {"linear": line.score, "knn_cosine": near.cosine, "knn_euclidean": near.euclidean}
+        found = {
+            "linear": line.score,
+            "knn_cosine": near.cosine,
+            "knn_euclidean": near.euclidean,
+            "knn_weighted": voted.accuracy,
+        }
+        chosen = {"linear_l2": line.chosen, "knn_k": voted.count, "knn_temperature": voted.temperature}
         if features.wide:
-            return {**found, "chosen": {"linear_l2": line.chosen}}
+            return {**found, "chosen": chosen}
         curved = mlp_probe(codes.train, codes.test, [target], self.split, self.seed)
         clusters = cluster(train, test, target.test, target.classes, self.seed)
-        chosen = {"linear_l2": line.chosen, "mlp_weight_decay": curved.chosen}
+        chosen["mlp_weight_decay"] = curved.chosen
         return {**found, "mlp": curved.scores["class"], "gmm": clusters, "chosen": chosen}
 
     def _style(self, features: Features) -> dict[str, StyleScore]:

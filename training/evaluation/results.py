@@ -12,7 +12,7 @@ from training.evaluation.style import StyleScore
 __all__ = ["PROTOCOL", "Evaluation", "Health", "Likelihood", "Representation"]
 
 PROTOCOL = {
-    "name": "simvae-evaluation-3",
+    "name": "simvae-evaluation-4",
     "text": (
         "Posterior means (embeddings) and the encoder's last hidden layer (features), of clean images, in "
         "float32, with averaged weights, after the last step. Probes are fitted on training images and scored "
@@ -20,7 +20,8 @@ PROTOCOL = {
         "stratified by class, and then fitted on all of them; dimensions that do not vary there are left out. "
         "Linear: logistic regression on standardised features, L-BFGS, weight decay of 1e-2 to 1e-5. "
         "MLP: 256 hidden units, ReLU, AdamW, 800 steps of 512 but at most 100 epochs, weight decay of 1, 0.1 or 0.01 "
-        "(compared after a third of the steps). kNN: k = 20, majority vote. GMM: as many full-covariance Gaussians as "
+        "(compared after a third of the steps). kNN: k = 20, majority vote; weighted: by angle, k of 5 to 50, a vote "
+        "weighs exp(cosine / temperature), of 0.01 to 1. GMM: as many full-covariance Gaussians as "
         "classes, fitted on at most 15,000 unlabelled "
         "training embeddings of at most 32 dimensions (principal components beyond), 3 starts; clusters named one "
         "to one. Style: ridge and logistic regression, and one MLP for all targets, on at most 8,000 training and "
@@ -48,6 +49,7 @@ class Representation:
         mlp: Accuracy of the probe with a hidden layer.
         knn_cosine: Accuracy of 20 nearest neighbours by angle.
         knn_euclidean: By distance.
+        knn_weighted: By angle, where the nearer votes count for more.
         gmm: Agreement of clusters with classes.
         style: What can be read of style, by factor.
         squared_error: Of reconstructions from these features, per pixel in [0, 1] units.
@@ -60,6 +62,7 @@ class Representation:
     mlp: float | None = None
     knn_cosine: float | None = None
     knn_euclidean: float | None = None
+    knn_weighted: float | None = None
     gmm: Clustering | None = None
     style: Mapping[str, StyleScore] = field(default_factory=dict)
     squared_error: float | None = None

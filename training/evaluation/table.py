@@ -22,6 +22,7 @@ _SHARES: tuple[tuple[str, Path], ...] = (
     ("MLP", ("mlp",)),
     ("kNN cosine", ("knn_cosine",)),
     ("kNN Euclidean", ("knn_euclidean",)),
+    ("kNN weighted", ("knn_weighted",)),
     ("GMM accuracy", ("gmm", "accuracy")),
 )
 """Accuracies, of which one run has a standard error."""

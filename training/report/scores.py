@@ -1,6 +1,6 @@
 """The figures of `evaluation.json` as a flat list, each with its standard error: what tables and charts are made from.
 
-It reads the protocol `simvae-evaluation-3` and computes nothing that evaluation has not measured.
+It reads the protocol `simvae-evaluation-4` and computes nothing that evaluation has not measured.
 """
 
 import json
@@ -12,9 +12,15 @@ from training.run_directory import RunDirectory, RunError
 
 __all__ = ["PROTOCOL", "Better", "Score", "clusterings", "probes", "read_evaluation", "scores", "style_measures"]
 
-PROTOCOL = "simvae-evaluation-3"
+PROTOCOL = "simvae-evaluation-4"
 
-_PROBES = {"linear": "linear", "mlp": "MLP", "knn_cosine": "kNN cosine", "knn_euclidean": "kNN Euclidean"}
+_PROBES = {
+    "linear": "linear",
+    "mlp": "MLP",
+    "knn_cosine": "kNN cosine",
+    "knn_euclidean": "kNN Euclidean",
+    "knn_weighted": "kNN weighted",
+}
 _CLUSTERINGS = {"accuracy": "GMM accuracy", "nmi": "GMM NMI", "ari": "GMM ARI"}
 _LIKELIHOODS = {"elbo": "ELBO, nats per view", "importance_weighted": "importance-weighted bound, nats per view"}
 _HEALTH: dict[str, tuple[str, "Better"]] = {

@@ -13,10 +13,11 @@ from training.config import Config
 from training.datasets.image_set import ImageSet, Source
 from training.evaluation.evaluate import STAGES, Evaluation, evaluate
 from training.evaluation.mlp import mlp_probe
-from training.evaluation.probes import linear_probe
+from training.evaluation.probes import Codes, linear_probe
 from training.evaluation.representations import model_features, pca_features
 from training.evaluation.split import split_training
 from training.evaluation.targets import Target
+from training.evaluation.weighted_neighbours import weighted_neighbours
 from training.generative import GenerativeModel
 from training.health import held_out_metrics
 from training.overrides import with_overrides
@@ -62,7 +63,7 @@ def test_the_model_pca_and_raw_pixels_stand_side_by_side(
     assert list(rows) == ["latents", "features", "PCA", "raw pixels"]
     assert [row.dimensions for row in rows.values()] == [8, 256, 8, 784]
     raw = rows["raw pixels"]
-    assert raw.linear == raw.knn_cosine == raw.knn_euclidean == 1.0  # four squares in four corners
+    assert raw.linear == raw.knn_cosine == raw.knn_euclidean == raw.knn_weighted == 1.0  # four squares in four corners
     assert raw.mlp is raw.gmm is None
     assert raw.style == {}
     for name in ("latents", "features", "PCA"):
@@ -77,17 +78,18 @@ def test_the_json_is_the_contract(result: Evaluation, run: RunDirectory) -> None
         "protocol", "objective", "seed", "step", "train_images", "validation_images", "test_images",
         "representations", "likelihood", "health", "similarity",
     }  # fmt: skip
-    assert content["protocol"]["name"] == "simvae-evaluation-3"
+    assert content["protocol"]["name"] == "simvae-evaluation-4"
     assert "k = 20" in content["protocol"]["text"]
     latents = content["representations"][0]
     assert set(latents) == {
-        "name", "dimensions", "linear", "mlp", "knn_cosine", "knn_euclidean", "gmm", "style", "squared_error", "chosen",
+        "name", "dimensions", "linear", "mlp", "knn_cosine", "knn_euclidean", "knn_weighted", "gmm", "style",
+        "squared_error", "chosen",
     }  # fmt: skip
     assert set(latents["gmm"]) == {"accuracy", "nmi", "ari"}
     assert latents["style"]["crop_x"]["measure"] == "r2"
     assert latents["style"]["flip"]["measure"] == "accuracy"
     assert 0.4 < latents["style"]["flip"]["chance"] < 0.7
-    assert set(latents["chosen"]) == {"linear_l2", "mlp_weight_decay"}
+    assert set(latents["chosen"]) == {"linear_l2", "mlp_weight_decay", "knn_k", "knn_temperature"}
     assert content["likelihood"]["samples"] == 64
     assert content["likelihood"]["importance_weighted"] > content["likelihood"]["elbo"]
     health = content["health"]
@@ -170,7 +172,10 @@ def test_test_labels_choose_no_setting(result: Evaluation, trained: TrainedRun, 
     train, test = (torch.from_numpy(part) for part in codes)
     wrong = Target("class", blobs.train.labels, np.random.default_rng(0).permutation(blobs.test.labels))
     split = split_training(blobs.train.labels, trained.record.config.seed)
+    voted = weighted_neighbours(Codes(codes[0], wrong.train, test=codes[1], test_labels=wrong.test, device=CPU), split)
     chosen = {
+        "knn_k": voted.count,
+        "knn_temperature": voted.temperature,
         "linear_l2": linear_probe(train, test, wrong, split).chosen,
         "mlp_weight_decay": mlp_probe(train, test, [wrong], split, trained.record.config.seed).chosen,
     }

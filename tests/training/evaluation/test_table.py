@@ -47,7 +47,7 @@ def test_one_run_is_printed_with_the_errors_of_its_test_images() -> None:
     text = printed(EVALUATION)
     assert "0.8000 ±.0040" in text
     assert "ELBO 784.90 ±1.80, importance-weighted bound 790.10 ±1.90" in text
-    assert "simvae-evaluation-3: fitted on 60,000 training images, settings chosen on 6,000" in text
+    assert "simvae-evaluation-4: fitted on 60,000 training images, settings chosen on 6,000" in text
     assert "font (50%)," in text
     assert "C_llr 3.50 bits, calibrated 0.75, least possible 0.50" in text
     assert "warning" not in text

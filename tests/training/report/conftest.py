@@ -58,7 +58,7 @@ def evaluation_of() -> Callable[..., dict[str, Any]]:
                 "chance": 0.5,
             }
             style = {"crop_top": {"measure": "r2", "linear": random.uniform(), "mlp": None}, "flip": flip}
-            probes = {key: share() for key in ("linear", "mlp", "knn_cosine", "knn_euclidean")}
+            probes = {key: share() for key in ("linear", "mlp", "knn_cosine", "knn_euclidean", "knn_weighted")}
             own_part = {"name": own, "dimensions": dimensions, "gmm": gmm, "style": style, "squared_error": error}
             return {**own_part, **probes, "chosen": {"linear_l2": 1e-4}}
 
@@ -72,7 +72,7 @@ def evaluation_of() -> Callable[..., dict[str, Any]]:
         only_generative = {"kl_per_dimension": kl, "rho": [0.87], "virial_ratio": 1.1, "sigma_x": 0.1}
         health |= only_generative if generative else dict.fromkeys(only_generative)
         return {
-            "protocol": {"name": "simvae-evaluation-3", "text": "Means of clean images."},
+            "protocol": {"name": "simvae-evaluation-4", "text": "Means of clean images."},
             "objective": name,
             "seed": seed,
             "step": 8,

@@ -87,8 +87,8 @@ def test_budgets_are_views_seen(runs: dict[str, RunDirectory]) -> None:
         ({"record": {"images": 65}}, "number of training images .*64, found 65"),
         ({"evaluation": {"test_images": 23}}, "number of test images .*24, found 23"),
         (
-            {"evaluation": {"protocol": {"name": "simvae-evaluation-4"}}},
-            "simvae-evaluation-3, found simvae-evaluation-4",
+            {"evaluation": {"protocol": {"name": "simvae-evaluation-5"}}},
+            "simvae-evaluation-4, found simvae-evaluation-5",
         ),
         ({"evaluation": {"protocol": "posterior means of clean images"}}, "found an older one; .*simvae-evaluate"),
         ({}, "expected another seed than that of .*simvae-s0.*found 0 in both"),

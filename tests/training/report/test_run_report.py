@@ -58,7 +58,14 @@ def test_tables_say_what_the_evaluation_says(report: Path, runs: dict[str, RunDi
     evaluation = json.loads(runs["simvae-s0"].evaluation.read_text())
     rows = read_page(report).rows
     for row in evaluation["representations"]:
-        expected = [row["dimensions"], row["linear"], row["mlp"], row["knn_cosine"], row["knn_euclidean"]]
+        expected = [
+            row["dimensions"],
+            row["linear"],
+            row["mlp"],
+            row["knn_cosine"],
+            row["knn_euclidean"],
+            row["knn_weighted"],
+        ]
         expected += [row["gmm"]["accuracy"], row["gmm"]["nmi"], row["gmm"]["ari"]]
         expected += [row["squared_error"]] if row["squared_error"] is not None else []
         assert rows[row["name"]] == expected
@@ -74,7 +81,7 @@ def test_the_page_says_how_the_run_was_made_and_measured(
     assert record.command in words
     assert record.code_version in words
     assert "256 views in 2 epochs" in words
-    assert "simvae-evaluation-3" in words
+    assert "simvae-evaluation-4" in words
     assert "Means of clean images." in words
 
 
