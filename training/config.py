@@ -91,8 +91,7 @@ class NetworkConfig(_Section):
 
     Attributes:
         latent_dim: D, the size of the embedding.
-        encoder: `conv` (strided convolutions, then one hidden layer), `residual` (the same with a residual block after
-            every halving and another at the end) or `mlp`.
+        encoder: `conv` (strided convolutions, then one hidden layer) or `mlp`.
         decoder: `conv` (transposed convolutions) or `mlp`.
         width: Channels of the first convolution; each halving of the resolution doubles them, up to four times.
         hidden: Hidden layers of the `mlp` encoder; the `mlp` decoder takes `decoder_hidden`.
@@ -100,7 +99,7 @@ class NetworkConfig(_Section):
     """
 
     latent_dim: int = Field(32, ge=1, le=4096)
-    encoder: Literal["conv", "residual", "mlp"] = "conv"
+    encoder: Literal["conv", "mlp"] = "conv"
     decoder: Literal["conv", "mlp"] = "conv"
     width: int = Field(16, ge=1, le=512)
     hidden: tuple[int, ...] = (2000, 500, 500)

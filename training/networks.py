@@ -1,4 +1,4 @@
-"""Encoders and decoders: the paper's MLP and small convolutional networks for 28 to 128 pixels, grey or RGB.
+"""Encoders and decoders: the paper's MLP and a small convolutional pair for 28 to 128 pixels, grey or RGB.
 
 They map tensors to tensors and know nothing of objectives. A decoder gives logits of pixels.
 """
@@ -30,15 +30,13 @@ def make_encoder(config: NetworkConfig, shape: Shape, outputs: int) -> nn.Sequen
     height, width, channels = shape
     if config.encoder == "mlp":
         return nn.Sequential(nn.Flatten(), *_dense(height * width * channels, *config.hidden, outputs))
-    residual, widths = config.encoder == "residual", _stage_widths(config.width, shape)
+    widths = _stage_widths(config.width, shape)
     layers: list[nn.Module] = []
     for before, after in zip([channels, *widths], widths, strict=False):
         layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.ReLU()]
-        layers += [_Residual(after)] if residual else []
         height, width = height // 2, width // 2
-    last = widths[-1]
-    layers += [_Residual(last)] if residual else [nn.Conv2d(last, last, 3, padding=1), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Flatten(), *_dense(last * height * width, _HIDDEN, outputs))
+    layers += [nn.Conv2d(widths[-1], widths[-1], 3, padding=1), nn.ReLU(), nn.Flatten()]
+    return nn.Sequential(*layers, *_dense(widths[-1] * height * width, _HIDDEN, outputs))
 
 
 def make_decoder(config: NetworkConfig, shape: Shape) -> nn.Module:
@@ -64,24 +62,6 @@ def make_decoder(config: NetworkConfig, shape: Shape) -> nn.Module:
     for before, after in itertools.pairwise([*widths, channels]):
         layers += [nn.ConvTranspose2d(before, after, 4, stride=2, padding=1), nn.ReLU()]
     return nn.Sequential(*layers[:-1], _Crop(height, width))
-
-
-class _Residual(nn.Module):
-    """Adds to its input what two convolutions make of it; at first nothing. He et al., arXiv 1512.03385.
-
-    Args:
-        channels: Of input and output.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.second.weight)
-
-    def forward(self, values: Tensor) -> Tensor:
-        change: Tensor = self.second(self.first(values).relu())
-        return (values + change).relu()
 
 
 class _Crop(nn.Module):
