@@ -93,7 +93,8 @@ def test_every_export_is_a_new_version(run: RunDirectory, sample: Source, tmp_pa
 def test_scores_are_carried_over_if_they_are_of_the_model_that_is_exported(
     run: RunDirectory, sample: Source, tmp_path: Path
 ) -> None:
-    latents = {"linear": 0.5, "mlp": 0.6, "knn_cosine": None, "knn_euclidean": 0.25, "squared_error": 0.1}
+    neighbours = {"knn_cosine": None, "knn_euclidean": 0.25, "knn_weighted": 0.3}
+    latents = {"linear": 0.5, "mlp": 0.6, **neighbours, "squared_error": 0.1}
     bounds, images = {"elbo": -1.0, "importance_weighted": -0.5}, {"train_images": 5, "test_images": 7}
     scores = {"representations": [latents], "likelihood": bounds, "health": {"active_units": 3}, **images}
     step, found = load_run(run, CPU).step, []

@@ -19,6 +19,7 @@ __all__ = [
     "ALPHAS",
     "L2S",
     "NEIGHBOURS",
+    "QUERIES",
     "Codes",
     "Neighbours",
     "Probe",
@@ -39,7 +40,7 @@ ALPHAS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-6)
 """Candidates for the penalty of ridge regression on standardised features."""
 _TRIAL_ITERATIONS = 40
 """Of L-BFGS for each candidate, which begins where the one before ended."""
-_QUERIES = 256
+QUERIES = 256
 """Test items at once: their distances to 60,000 training items then fit into 64 MB, which is fastest."""
 
 
@@ -52,12 +53,16 @@ class Codes:
         test: Shape [M, F].
         test_labels: Shape [M].
         device: Where to compute.
+
+    Attributes:
+        scale: 1 over the length of each training item, shape [N].
     """
 
     def __init__(
         self, train: Features, train_labels: Labels, *, test: Features, test_labels: Labels, device: torch.device
     ) -> None:
         self.train, self.test = (torch.from_numpy(values).to(device) for values in (train, test))
+        self.scale = self.train.square().sum(1).clamp(min=1e-24).rsqrt()  # a zero vector is at a right angle to all
         self.train_labels = torch.from_numpy(train_labels).to(device)
         self.test_labels = torch.from_numpy(test_labels).to(device)
         self.classes = int(max(train_labels.max(), test_labels.max())) + 1
@@ -151,13 +156,10 @@ def knn_accuracies(codes: Codes, neighbours: int = NEIGHBOURS) -> Neighbours:
     """
     k = min(neighbours, len(codes.train))
     squares = codes.train.square().sum(1)
-    scale = squares.clamp(min=1e-24).rsqrt()  # a zero vector is at a right angle to all
     right = torch.zeros(2, device=codes.train.device)
-    for queries, labels in zip(
-        torch.split(codes.test, _QUERIES), torch.split(codes.test_labels, _QUERIES), strict=True
-    ):
+    for queries, labels in zip(torch.split(codes.test, QUERIES), torch.split(codes.test_labels, QUERIES), strict=True):
         products = queries @ codes.train.T
-        nearest_by_angle = (products * scale).topk(k).indices
+        nearest_by_angle = (products * codes.scale).topk(k).indices
         nearest = products.mul_(-2).add_(squares).topk(k, largest=False).indices
         for row, indices in enumerate((nearest_by_angle, nearest)):
             right[row] += (majority_vote(codes.train_labels[indices], codes.classes) == labels).sum()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from training.evaluation.probes import Codes
+from training.evaluation.probes import QUERIES, Codes
 from training.evaluation.split import Split
 
 __all__ = ["COUNTS", "TEMPERATURES", "WeightedNeighbours", "weighted_neighbours"]
@@ -18,7 +18,6 @@ COUNTS = (5, 10, 20, 50)
 """Candidates for k."""
 TEMPERATURES = (1.0, 0.3, 0.1, 0.03, 0.01)
 """Candidates for τ; at 1 all votes are nearly equal."""
-_QUERIES = 256
 
 
 @dataclass(frozen=True)
@@ -59,11 +58,10 @@ def _right(codes: Codes, queries: Tensor, labels: Tensor, hidden: Tensor | None 
         labels: Their classes, shape [M].
         hidden: Indices of training items that do not vote.
     """
-    lengths = codes.train.square().sum(1).clamp(min=1e-24).rsqrt()  # a zero vector is at a right angle to all
     most = min(max(COUNTS), len(codes.train) - (0 if hidden is None else len(hidden)))
     right = torch.zeros(len(COUNTS), len(TEMPERATURES), dtype=torch.int64, device=queries.device)
-    for some, own in zip(torch.split(queries, _QUERIES), torch.split(labels, _QUERIES), strict=True):
-        cosines = (normalize(some) @ codes.train.T).mul_(lengths)
+    for some, own in zip(torch.split(queries, QUERIES), torch.split(labels, QUERIES), strict=True):
+        cosines = (normalize(some) @ codes.train.T).mul_(codes.scale)
         if hidden is not None:
             cosines[:, hidden] = -torch.inf
         nearest, indices = cosines.topk(most)
