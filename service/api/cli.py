@@ -1,69 +1,21 @@
 """`simvae-serve`: starts the server, and ends it so that no accepted request is lost."""
 
-import gc
-import multiprocessing
-import signal
-import socket
-import sys
-import threading
-import time
-from multiprocessing.synchronize import Event
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import structlog
 import typer
-import uvicorn
-from fastapi import FastAPI
 
-from service.api.app import create_app
-from service.api.logs import configure_logging
-from service.api.repository import Repository
+from service.api.listening import ListenError, listen, url
+from service.api.logs import configure_logging, fail
+from service.api.metrics_folder import metrics_folder
 from service.api.settings import Settings, SettingsError, read_settings
-from service.api.workers import Supervisor, metrics_folder
+from service.api.workers import Supervisor
 
-__all__ = ["handles", "main", "serve", "serve_as_worker"]
+__all__ = ["main", "serve"]
 
-_BACKLOG = 2048
-_HANDLES = 8
 _log = structlog.stdlib.get_logger("service.api")
 _app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
-
-
-class _Server(uvicorn.Server):
-    """Stops when the models cannot be served any more, and tells readiness of a signal before it closes the socket."""
-
-    def __init__(self, app: FastAPI, settings: Settings) -> None:
-        config = uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,  # nothing here asks who the client is
-            ws="none",
-            server_header=False,
-            backlog=_BACKLOG,
-            timeout_graceful_shutdown=max(1, round(settings.drain_timeout_s)),
-        )
-        super().__init__(config)
-        self._repository: Repository = app.state.repository
-        self._repository.on_failure = self.give_up
-        self._repository.on_loaded = _settle_memory
-        self.failed = False
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._repository.begin_drain()
-        super().handle_exit(sig, frame)
-
-    def give_up(self) -> None:
-        """Ends it as a signal would, but not well."""
-        self.failed = self.should_exit = True
-
-
-def _settle_memory() -> None:
-    """Takes what was loaded out of the reach of the garbage collector, whose every round would look at it again."""
-    gc.collect()
-    gc.freeze()
 
 
 def serve(settings: Settings) -> int:
@@ -74,69 +26,24 @@ def serve(settings: Settings) -> int:
     """
     configure_logging(settings)
     try:
-        listener = _listen(settings)
-    except OSError as error:
-        return _fail_to_listen(settings, error)
-    _log.info("listening", url=_url(listener), docs=f"{_url(listener)}/docs", workers=settings.workers)
-    if settings.workers == 1:
-        return _serve_here(settings, listener)
-    port = listener.getsockname()[1]
-    listener.close()  # it has shown that the port is free; each worker listens for itself
+        listener = listen(settings)
+    except ListenError as error:
+        return fail(str(error))
+    _log.info("listening", url=url(listener), docs=f"{url(listener)}/docs", workers=settings.workers)
+    if settings.workers > 1:
+        port = listener.getsockname()[1]
+        listener.close()  # it has shown that the port is free; each worker listens for itself
+        return _serve_with_workers(settings.model_copy(update={"port": port}))
+    from service.api.server import serve_alone  # noqa: PLC0415  # workers load it once there is a folder of metrics
+
+    return serve_alone(settings, listener)
+
+
+def _serve_with_workers(settings: Settings) -> int:
     with metrics_folder():
-        return Supervisor(serve_as_worker, (settings.model_copy(update={"port": port}),), settings.workers).run()
+        from service.api.server import serve_as_worker  # noqa: PLC0415  # prometheus_client looks for the folder
 
-
-def _serve_here(settings: Settings, listener: socket.socket) -> int:
-    app = create_app(settings)
-    repository: Repository = app.state.repository
-    _ignore_repeated_signals()
-    _Server(app, settings).run(sockets=handles(listener))
-    return 0 if repository.failure is None else _fail(str(repository.failure))
-
-
-def serve_as_worker(serving: Event, settings: Settings) -> None:
-    """One process of several; loads its models, then listens on the port that they share.
-
-    Args:
-        serving: Set once it does.
-        settings: Of the server, with the port to listen on.
-    """
-    configure_logging(settings)
-    app = create_app(settings)
-    repository: Repository = app.state.repository
-    server = _Server(app, settings)
-    for number in (signal.SIGTERM, signal.SIGINT):  # until uvicorn takes them
-        signal.signal(number, server.handle_exit)
-    repository.start()
-    repository.wait()
-    if repository.failure is not None:
-        sys.exit(_fail(str(repository.failure)))
-    try:
-        listener = _listen(settings, beside_others=True)
-    except OSError as error:
-        sys.exit(_fail_to_listen(settings, error))
-    if not server.should_exit:
-        _ignore_repeated_signals()
-        threading.Thread(target=_watch, args=(repository, server), daemon=True).start()
-        serving.set()
-        server.run(sockets=handles(listener))
-    sys.exit(int(server.failed))
-
-
-def _watch(repository: Repository, server: _Server) -> None:
-    """Ends a worker whose inference died, so that it is replaced, or whose supervisor did."""
-    supervisor = multiprocessing.parent_process()
-    while not server.should_exit:
-        time.sleep(1)
-        died = repository.state == "failed" or (supervisor is not None and not supervisor.is_alive())
-        if died and not server.should_exit:
-            server.give_up()
-
-
-def _ignore_repeated_signals() -> None:
-    """For uvicorn raises the signal again once it has drained; by then it was obeyed, and the exit code must be 0."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+        return Supervisor(serve_as_worker, (settings,), settings.workers).run()
 
 
 @_app.command(
@@ -174,42 +81,10 @@ def _command(
     try:
         settings = read_settings(**locals())
     except SettingsError as error:
-        raise typer.Exit(_fail(str(error))) from error
+        raise typer.Exit(fail(str(error))) from error
     raise typer.Exit(serve(settings))
 
 
 def main() -> None:
     """The console script."""
     _app()
-
-
-def _listen(settings: Settings, *, beside_others: bool = False) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    address = (settings.host, settings.port)
-    return socket.create_server(address, family=family, backlog=_BACKLOG, reuse_port=beside_others)
-
-
-def handles(listener: socket.socket) -> list[socket.socket]:
-    """A listener several times over, for an event loop to watch.
-
-    libuv takes one connection per handle and turn of the loop (libuv pull request 3696). Turns are long under load, and
-    of many clients that come at once the last would wait for seconds.
-    """
-    return [listener, *(listener.dup() for _ in range(_HANDLES - 1))]
-
-
-def _fail_to_listen(settings: Settings, error: OSError) -> int:
-    return _fail(
-        f"Expected to listen on {settings.host} port {settings.port}; {error.strerror or error}. "
-        "Choose another with --host and --port."
-    )
-
-
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _fail(sentence: str) -> int:
-    sys.stderr.write(f"simvae-serve: {sentence}\n")
-    return 1

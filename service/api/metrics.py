@@ -11,14 +11,12 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from service.api.histogram import ManyHistogram
+from service.api.metrics_folder import METRICS_DIR
 from service.engine.bundle import Manifest
 from service.engine.priority import PRIORITIES, Priority
 from service.engine.ticket import Timings
 
-__all__ = ["CONTENT_TYPE_LATEST", "METRICS_DIR", "Metrics"]
-
-METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
-"""The environment variable by which prometheus_client knows that several processes count together."""
+__all__ = ["CONTENT_TYPE_LATEST", "Metrics"]
 
 T = TypeVar("T")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)

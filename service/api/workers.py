@@ -5,31 +5,35 @@ models are loaded: no request meets a process that cannot answer it.
 """
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import signal
 import socket
-import tempfile
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import structlog
-from prometheus_client.multiprocess import mark_process_dead
 
-from service.api.metrics import METRICS_DIR
+from service.api.metrics_folder import METRICS_DIR
 
-__all__ = ["Supervisor", "metrics_folder"]
+__all__ = ["Supervisor"]
 
 _SETTLED_S, _LONGEST_PAUSE_S = 10.0, 30.0
+_END = (signal.SIGTERM, signal.SIGINT)
+
 _log = structlog.stdlib.get_logger("service.api")
 
 
 class Supervisor:
     """Keeps a number of processes running until a signal, or until one cannot even begin.
+
+    They are forks of this one on Linux, so it must not have started threads, event loops or inference sessions.
 
     Args:
         target: What a process does; importable by name. It returns once a signal told it to.
@@ -39,9 +43,13 @@ class Supervisor:
 
     def __init__(self, target: Callable[..., None], arguments: tuple[Any, ...], count: int) -> None:
         self._target, self._arguments = target, arguments
-        self._context = multiprocessing.get_context("spawn")
+        # Forks share the memory of what was imported before. Libraries of other systems do not survive it.
+        fork = sys.platform == "linux"
+        self._context = multiprocessing.get_context("fork") if fork else multiprocessing.get_context("spawn")
         self._stopping = threading.Event()
         self._pause_s = 1.0
+        gc.collect()
+        gc.freeze()  # a collector that looks at what forks share writes to it, and so copies it
         self._workers = [self._start() for _ in range(count)]
 
     def run(self) -> int:
@@ -54,7 +62,7 @@ class Supervisor:
         woken.setblocking(False)  # what Python asks of a wake-up descriptor
         wake.setblocking(False)
         signal.set_wakeup_fd(woken.fileno())  # so that a signal ends the wait below
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _END:
             signal.signal(number, lambda *_: self._stopping.set())
         failed = False
         while not self._stopping.is_set() and not failed:
@@ -66,8 +74,9 @@ class Supervisor:
 
     def _start(self) -> "_Worker":
         serving = self._context.Event()
-        process = self._context.Process(target=self._target, args=(serving, *self._arguments))
-        process.start()
+        process = self._context.Process(target=_begin, args=(self._target, serving, *self._arguments))
+        with _signals_wait():  # one that came to a fork before it is itself would be lost
+            process.start()
         return _Worker(process, serving)
 
     def _replace_dead(self) -> bool:
@@ -98,21 +107,30 @@ class Supervisor:
 class _Worker:
     """A process, whether it came to serve, and since when it runs."""
 
-    def __init__(self, process: SpawnProcess, serving: Any) -> None:
+    def __init__(self, process: BaseProcess, serving: Any) -> None:
         self.process, self.serving, self.started_at = process, serving, time.monotonic()
 
     def bury(self) -> None:
         """Takes what it measured of the moment out of the sums."""
         if self.process.pid is not None and METRICS_DIR in os.environ:
+            from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415  # it looks for the folder
+
             mark_process_dead(self.process.pid)  # type: ignore[no-untyped-call]
 
 
+def _begin(target: Callable[..., None], *arguments: Any) -> None:
+    """In the new process: signals are its own, and end it until it says otherwise."""
+    signal.set_wakeup_fd(-1)
+    for number in _END:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _END)
+    target(*arguments)
+
+
 @contextlib.contextmanager
-def metrics_folder() -> Iterator[None]:
-    """A folder in which processes that are started meanwhile count together; gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="simvae-metrics-") as folder:
-        os.environ[METRICS_DIR] = folder
-        try:
-            yield
-        finally:
-            del os.environ[METRICS_DIR]
+def _signals_wait() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _END)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -5,7 +5,7 @@ import socket
 
 import uvloop
 
-from service.api.cli import handles
+from service.api.listening import handles
 
 CLIENTS = 32
 
