@@ -33,7 +33,8 @@ _log = structlog.stdlib.get_logger("service.api")
 class Supervisor:
     """Keeps a number of processes running until a signal, or until one cannot even begin.
 
-    They are forks of this one on Linux, so it must not have started threads, event loops or inference sessions.
+    On Linux they are forks of this one, so it must have started no event loop, no inference session and no thread but
+    those of libraries that expect forks.
 
     Args:
         target: What a process does; importable by name. It returns once a signal told it to.

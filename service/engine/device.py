@@ -3,6 +3,7 @@
 Knows files and devices; what a graph computes is `service.engine.model`.
 """
 
+import functools
 import importlib
 import logging
 import threading
@@ -95,6 +96,8 @@ def _open_on_cpu(ort: ModuleType, files: Sequence[Path], threads: int) -> Sessio
     options = _options(ort)
     # Explicit, because the default counts the host's cores and pins threads to them, which a container forbids.
     options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    _share_memory(ort)
     sessions = []
     for file in files:
         try:
@@ -102,6 +105,16 @@ def _open_on_cpu(ort: ModuleType, files: Sequence[Path], threads: int) -> Sessio
         except Exception as error:  # ONNX Runtime's own exceptions share no base class
             raise BundleError(f"{file}: expected a graph that ONNX Runtime loads, found {first_line(error)}") from error
     return Sessions(Place("cpu"), CPU, (tuple(sessions),))
+
+
+@functools.cache
+def _share_memory(ort: ModuleType) -> None:
+    """Has all sessions on the CPU take their memory from one arena, where what one leaves serves the next.
+
+    An arena grows to what the largest batch needs and is kept; otherwise every session has its own.
+    """
+    place = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    ort.create_and_register_allocator(place, ort.OrtArenaCfg(0, -1, -1, -1))  # -1: as ONNX Runtime has them
 
 
 def _open_on_gpus(

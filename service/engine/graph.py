@@ -60,8 +60,11 @@ class HostGraph:
         return outputs
 
     def warm_up(self, max_batch: int) -> None:
-        """See `Graph`; the largest batch stands for all."""
-        self.run(np.zeros((max_batch, *self._input.shape[1:]), _DTYPES[self._input.type]))
+        """See `Graph`; the largest batch stands for all, and its memory is given back until one comes."""
+        batch = np.zeros((max_batch, *self._input.shape[1:]), _DTYPES[self._input.type])
+        options = importlib.import_module("onnxruntime").RunOptions()
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        self._session.run(self._outputs, {self._input.name: batch}, options)
 
 
 @dataclass(frozen=True)
