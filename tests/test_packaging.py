@@ -78,6 +78,12 @@ def test_the_server_starts_without_torch_onnx_training_or_export() -> None:
     assert not imported_by("service.api.app") & {"torch", "onnx", "onnxscript", "training", "export"}
 
 
+def test_what_workers_share_starts_no_threads_and_the_command_leaves_them_to_count() -> None:
+    """ONNX Runtime and LanceDB may start threads when they are imported, which forks would not have."""
+    assert not imported_by("service.api.server") & {"onnxruntime", "lancedb", "pyarrow"}
+    assert "prometheus_client" not in imported_by("service.api.cli"), "it looks once for what counts processes together"
+
+
 def test_the_engine_is_a_library_without_http() -> None:
     assert not imported_by("service.engine.engine") & {"fastapi", "starlette", "uvicorn", "service.api"}
 

@@ -1,13 +1,15 @@
 """`simvae-serve`: starts the server, and ends it so that no accepted request is lost."""
 
+import socket
 from pathlib import Path
 from typing import Annotated
 
 import structlog
 import typer
 
-from service.api.listening import ListenError, listen, url
-from service.api.logs import configure_logging, fail
+from service.api.ending import give_reason
+from service.api.listening import ListenError, listen, url_of
+from service.api.logs import configure_logging
 from service.api.metrics_folder import metrics_folder
 from service.api.settings import Settings, SettingsError, read_settings
 from service.api.workers import Supervisor
@@ -26,24 +28,31 @@ def serve(settings: Settings) -> int:
     """
     configure_logging(settings)
     try:
-        listener = listen(settings)
+        return _serve_alone(settings) if settings.workers == 1 else _serve_with_workers(settings)
     except ListenError as error:
-        return fail(str(error))
-    _log.info("listening", url=url(listener), docs=f"{url(listener)}/docs", workers=settings.workers)
-    if settings.workers > 1:
-        port = listener.getsockname()[1]
-        listener.close()  # it has shown that the port is free; each worker listens for itself
-        return _serve_with_workers(settings.model_copy(update={"port": port}))
-    from service.api.server import serve_alone  # noqa: PLC0415  # workers load it once there is a folder of metrics
+        return give_reason(str(error))
 
-    return serve_alone(settings, listener)
+
+# `service.api.server` imports prometheus_client, which looks once, then, for the folder where processes count together.
+def _serve_alone(settings: Settings) -> int:
+    from service.api.server import serve_alone  # noqa: PLC0415
+
+    return serve_alone(settings, _listen(settings))
 
 
 def _serve_with_workers(settings: Settings) -> int:
     with metrics_folder():
-        from service.api.server import serve_as_worker  # noqa: PLC0415  # prometheus_client looks for the folder
+        from service.api.server import serve_as_worker  # noqa: PLC0415
 
-        return Supervisor(serve_as_worker, (settings,), settings.workers).run()
+        with _listen(settings) as listener:  # the port is free; each worker then listens for itself
+            port = listener.getsockname()[1]
+        return Supervisor(serve_as_worker, (settings.model_copy(update={"port": port}),), settings.workers).run()
+
+
+def _listen(settings: Settings) -> socket.socket:
+    listener = listen(settings)
+    _log.info("listening", url=url_of(listener), docs=f"{url_of(listener)}/docs", workers=settings.workers)
+    return listener
 
 
 @_app.command(
@@ -81,7 +90,7 @@ def _command(
     try:
         settings = read_settings(**locals())
     except SettingsError as error:
-        raise typer.Exit(fail(str(error))) from error
+        raise typer.Exit(give_reason(str(error))) from error
     raise typer.Exit(serve(settings))
 
 

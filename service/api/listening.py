@@ -4,7 +4,7 @@ import socket
 
 from service.api.settings import Settings
 
-__all__ = ["BACKLOG", "ListenError", "handles", "listen", "url"]
+__all__ = ["BACKLOG", "ListenError", "handles", "listen", "url_of"]
 
 BACKLOG = 2048
 """Connections that may wait to be taken."""
@@ -46,7 +46,7 @@ def handles(listener: socket.socket) -> list[socket.socket]:
     return [listener, *(listener.dup() for _ in range(_HANDLES - 1))]
 
 
-def url(listener: socket.socket) -> str:
+def url_of(listener: socket.socket) -> str:
     """Where clients find it."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

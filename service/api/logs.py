@@ -1,4 +1,4 @@
-"""Structured logs: one line for each request, as JSON for machines or in colour for people. And last words."""
+"""Structured logs: one line for each request, as JSON for machines or in colour for people."""
 
 import logging
 import sys
@@ -11,7 +11,7 @@ from structlog.types import Processor
 
 from service.api.settings import Settings
 
-__all__ = ["configure_logging", "fail"]
+__all__ = ["configure_logging"]
 
 _SHARED: tuple[Processor, ...] = (
     structlog.contextvars.merge_contextvars,
@@ -52,16 +52,6 @@ def configure_logging(settings: Settings) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )
-
-
-def fail(sentence: str) -> int:
-    """Tells whoever typed the command why it ends, whatever is logged.
-
-    Returns:
-        Its exit code.
-    """
-    sys.stderr.write(f"simvae-serve: {sentence}\n")
-    return 1
 
 
 def _is_news(record: logging.LogRecord) -> bool:

@@ -11,7 +11,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from service.api.histogram import ManyHistogram
-from service.api.metrics_folder import METRICS_DIR
+from service.api.metrics_folder import METRICS_VARIABLE
 from service.engine.bundle import Manifest
 from service.engine.priority import PRIORITIES, Priority
 from service.engine.ticket import Timings
@@ -37,7 +37,7 @@ class Metrics:
 
     def __init__(self, queue_items: Callable[[], int], bulk_items: Callable[[], int]) -> None:
         registry = self.registry = CollectorRegistry()
-        self._shared = METRICS_DIR in os.environ  # prometheus_client looked at it when it was imported
+        self._shared = METRICS_VARIABLE in os.environ  # prometheus_client looked at it when it was imported
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         self.requests = Counter("simvae_requests", "Requests answered.", ["route", "code"], registry=registry)

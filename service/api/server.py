@@ -17,8 +17,9 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.api.app import create_app
+from service.api.ending import STOP_SIGNALS, give_reason
 from service.api.listening import BACKLOG, ListenError, handles, listen
-from service.api.logs import configure_logging, fail
+from service.api.logs import configure_logging
 from service.api.repository import Repository
 from service.api.settings import Settings
 
@@ -61,7 +62,7 @@ def _settle_memory() -> None:
     """
     gc.collect()
     gc.freeze()
-    with contextlib.suppress(AttributeError, TypeError):  # glibc's alone
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # glibc's alone
         ctypes.CDLL(None).malloc_trim(0)
 
 
@@ -79,7 +80,7 @@ def serve_alone(settings: Settings, listener: socket.socket) -> int:
     repository: Repository = app.state.repository
     _ignore_repeated_signals()
     _Server(app, settings).run(sockets=handles(listener))
-    return 0 if repository.failure is None else fail(str(repository.failure))
+    return 0 if repository.failure is None else give_reason(str(repository.failure))
 
 
 def serve_as_worker(serving: Event, settings: Settings) -> None:
@@ -93,16 +94,16 @@ def serve_as_worker(serving: Event, settings: Settings) -> None:
     app = create_app(settings)
     repository: Repository = app.state.repository
     server = _Server(app, settings)
-    for number in (signal.SIGTERM, signal.SIGINT):  # until uvicorn takes them
+    for number in STOP_SIGNALS:  # until uvicorn takes them
         signal.signal(number, server.handle_exit)
     repository.start()
     repository.wait()
     if repository.failure is not None:
-        sys.exit(fail(str(repository.failure)))
+        sys.exit(give_reason(str(repository.failure)))
     try:
         listener = listen(settings, beside_others=True)
     except ListenError as error:
-        sys.exit(fail(str(error)))
+        sys.exit(give_reason(str(error)))
     if not server.should_exit:
         _ignore_repeated_signals()
         threading.Thread(target=_watch, args=(repository, server), daemon=True).start()
@@ -116,12 +117,12 @@ def _watch(repository: Repository, server: _Server) -> None:
     supervisor = multiprocessing.parent_process()
     while not server.should_exit:
         time.sleep(1)
-        orphaned = supervisor is not None and supervisor.pid != os.getppid()
+        orphaned = supervisor is not None and supervisor.pid != os.getppid()  # its pipe lives on in other forks
         if (orphaned or repository.state == "failed") and not server.should_exit:
             server.give_up()
 
 
 def _ignore_repeated_signals() -> None:
     """For uvicorn raises the signal again once it has drained; by then it was obeyed, and the exit code must be 0."""
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOP_SIGNALS:
         signal.signal(number, lambda *_: None)

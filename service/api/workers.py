@@ -11,7 +11,6 @@ import os
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import wait
@@ -20,13 +19,12 @@ from typing import Any
 
 import structlog
 
-from service.api.metrics_folder import METRICS_DIR
+from service.api.ending import STOP_SIGNALS
+from service.api.metrics_folder import METRICS_VARIABLE
 
 __all__ = ["Supervisor"]
 
 _SETTLED_S, _LONGEST_PAUSE_S = 10.0, 30.0
-_END = (signal.SIGTERM, signal.SIGINT)
-
 _log = structlog.stdlib.get_logger("service.api")
 
 
@@ -38,52 +36,56 @@ class Supervisor:
 
     Args:
         target: What a process does; importable by name. It returns once a signal told it to.
-        arguments: Of the target; they are pickled. An event comes first, for the process to set once it serves.
+        arguments: Of the target; they can be pickled. An event comes first, for the process to set once it serves.
         count: How many processes.
     """
 
     def __init__(self, target: Callable[..., None], arguments: tuple[Any, ...], count: int) -> None:
         self._target, self._arguments = target, arguments
-        # Forks share the memory of what was imported before. Libraries of other systems do not survive it.
+        # Forks share the memory of what was imported before. On macOS the system's own libraries may not survive one
+        # (https://github.com/python/cpython/issues/77906).
         fork = sys.platform == "linux"
         self._context = multiprocessing.get_context("fork") if fork else multiprocessing.get_context("spawn")
-        self._stopping = threading.Event()
+        self._count = count
+        self._workers: list[_Worker] = []
+        self._stopping = False
         self._pause_s = 1.0
-        gc.collect()
-        gc.freeze()  # a collector that looks at what forks share writes to it, and so copies it
-        self._workers = [self._start() for _ in range(count)]
+        self._wake, self._woken = socket.socketpair()
 
     def run(self) -> int:
-        """Waits and replaces.
+        """Starts, waits and replaces.
 
         Returns:
             The exit code: 0 after a signal, 1 if the processes cannot serve.
         """
-        wake, woken = socket.socketpair()
-        woken.setblocking(False)  # what Python asks of a wake-up descriptor
-        wake.setblocking(False)
-        signal.set_wakeup_fd(woken.fileno())  # so that a signal ends the wait below
-        for number in _END:
-            signal.signal(number, lambda *_: self._stopping.set())
+        for end in (self._wake, self._woken):  # what Python asks of a wake-up descriptor
+            end.setblocking(False)
+        signal.set_wakeup_fd(self._woken.fileno())  # so that a signal ends every wait
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._stop)
+        gc.collect()
+        gc.freeze()  # a collector that looks at what forks share writes to it, and so copies it
+        self._workers = [self._start() for _ in range(self._count)]
         failed = False
-        while not self._stopping.is_set() and not failed:
-            wait([wake, *(worker.process.sentinel for worker in self._workers)])
-            with contextlib.suppress(BlockingIOError):
-                wake.recv(64)
+        while not self._stopping and not failed:
+            wait([self._wake, *(worker.process.sentinel for worker in self._workers)])
             failed = not self._replace_dead()
         return max(self._end(), int(failed))
+
+    def _stop(self, *_: object) -> None:
+        self._stopping = True
 
     def _start(self) -> "_Worker":
         serving = self._context.Event()
         process = self._context.Process(target=_begin, args=(self._target, serving, *self._arguments))
-        with _signals_wait():  # one that came to a fork before it is itself would be lost
+        with _signals_blocked():  # one that came to a fork before it is itself would be lost
             process.start()
         return _Worker(process, serving)
 
     def _replace_dead(self) -> bool:
         """False when a process ended before any ever served: the next one would end like it."""
         for index, worker in enumerate(self._workers):
-            if worker.process.is_alive() or self._stopping.is_set():
+            if worker.process.is_alive() or self._stopping:
                 continue
             worker.bury()
             if not any(each.serving.is_set() for each in self._workers):
@@ -91,7 +93,8 @@ class Supervisor:
             lived_s = time.monotonic() - worker.started_at
             self._pause_s = 1.0 if lived_s > _SETTLED_S else min(2 * self._pause_s, _LONGEST_PAUSE_S)
             _log.error("a worker died and is replaced", pid=worker.process.pid, exit_code=worker.process.exitcode)
-            if not self._stopping.wait(self._pause_s):
+            wait([self._wake], self._pause_s)
+            if not self._stopping:
                 self._workers[index] = self._start()
         return True
 
@@ -113,7 +116,7 @@ class _Worker:
 
     def bury(self) -> None:
         """Takes what it measured of the moment out of the sums."""
-        if self.process.pid is not None and METRICS_DIR in os.environ:
+        if self.process.pid is not None and METRICS_VARIABLE in os.environ:
             from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415  # it looks for the folder
 
             mark_process_dead(self.process.pid)  # type: ignore[no-untyped-call]
@@ -122,15 +125,15 @@ class _Worker:
 def _begin(target: Callable[..., None], *arguments: Any) -> None:
     """In the new process: signals are its own, and end it until it says otherwise."""
     signal.set_wakeup_fd(-1)
-    for number in _END:
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _END)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     target(*arguments)
 
 
 @contextlib.contextmanager
-def _signals_wait() -> Iterator[None]:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _END)
+def _signals_blocked() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield
     finally:
