@@ -48,7 +48,7 @@ class Supervisor:
         self._context = multiprocessing.get_context("fork") if fork else multiprocessing.get_context("spawn")
         self._count = count
         self._workers: list[_Worker] = []
-        self._stopping = False
+        self._served = self._stopping = False
         self._pause_s = 1.0
         self._wake, self._woken = socket.socketpair()
 
@@ -88,7 +88,8 @@ class Supervisor:
             if worker.process.is_alive() or self._stopping:
                 continue
             worker.bury()
-            if not any(each.serving.is_set() for each in self._workers):
+            self._served = self._served or any(each.serving.is_set() for each in self._workers)
+            if not self._served:
                 return False
             lived_s = time.monotonic() - worker.started_at
             self._pause_s = 1.0 if lived_s > _SETTLED_S else min(2 * self._pause_s, _LONGEST_PAUSE_S)

@@ -8,6 +8,7 @@ import pytest
 FORKS = """
 import os
 import signal
+import time
 
 from service.api.workers import Supervisor
 
@@ -31,7 +32,7 @@ def work(serving):
         os._exit(1)
     if forks == 3:
         os.kill(os.getppid(), signal.SIGTERM)
-    signal.pause()
+    time.sleep(20)
 
 
 os.register_at_fork(before=count, after_in_child=strike)
