@@ -50,7 +50,6 @@ class Supervisor:
         self._workers: list[_Worker] = []
         self._served = self._stopping = False
         self._pause_s = 1.0
-        self._wake, self._woken = socket.socketpair()
 
     def run(self) -> int:
         """Starts, waits and replaces.
@@ -58,19 +57,17 @@ class Supervisor:
         Returns:
             The exit code: 0 after a signal, 1 if the processes cannot serve.
         """
-        for end in (self._wake, self._woken):  # what Python asks of a wake-up descriptor
-            end.setblocking(False)
-        signal.set_wakeup_fd(self._woken.fileno())  # so that a signal ends every wait
         for number in STOP_SIGNALS:
             signal.signal(number, self._stop)
         gc.collect()
         gc.freeze()  # a collector that looks at what forks share writes to it, and so copies it
-        self._workers = [self._start() for _ in range(self._count)]
         failed = False
-        while not self._stopping and not failed:
-            wait([self._wake, *(worker.process.sentinel for worker in self._workers)])
-            failed = not self._replace_dead()
-        return max(self._end(), int(failed))
+        with _readable_after_a_signal() as signalled:
+            self._workers = [self._start() for _ in range(self._count)]
+            while not self._stopping and not failed:
+                wait([signalled, *(worker.process.sentinel for worker in self._workers)])
+                failed = not self._replace_dead(signalled)
+            return max(self._end(), int(failed))
 
     def _stop(self, *_: object) -> None:
         self._stopping = True
@@ -82,7 +79,7 @@ class Supervisor:
             process.start()
         return _Worker(process, serving)
 
-    def _replace_dead(self) -> bool:
+    def _replace_dead(self, signalled: socket.socket) -> bool:
         """False when a process ended before any ever served: the next one would end like it."""
         for index, worker in enumerate(self._workers):
             if worker.process.is_alive() or self._stopping:
@@ -94,7 +91,7 @@ class Supervisor:
             lived_s = time.monotonic() - worker.started_at
             self._pause_s = 1.0 if lived_s > _SETTLED_S else min(2 * self._pause_s, _LONGEST_PAUSE_S)
             _log.error("a worker died and is replaced", pid=worker.process.pid, exit_code=worker.process.exitcode)
-            wait([self._wake], self._pause_s)
+            wait([signalled], self._pause_s)
             if not self._stopping:
                 self._workers[index] = self._start()
         return True
@@ -130,6 +127,19 @@ def _begin(target: Callable[..., None], *arguments: Any) -> None:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     target(*arguments)
+
+
+@contextlib.contextmanager
+def _readable_after_a_signal() -> Iterator[socket.socket]:
+    """What ends a wait."""
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        writer.setblocking(False)  # what Python asks of a wake-up descriptor
+        signal.set_wakeup_fd(writer.fileno())
+        try:
+            yield reader
+        finally:
+            signal.set_wakeup_fd(-1)
 
 
 @contextlib.contextmanager
