@@ -97,7 +97,8 @@ def _open_on_cpu(ort: ModuleType, files: Sequence[Path], threads: int) -> Sessio
     # Explicit, because the default counts the host's cores and pins threads to them, which a container forbids.
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.use_env_allocators", "1")
-    _share_memory(ort)
+    with _creating:
+        _share_memory(ort)
     sessions = []
     for file in files:
         try:

@@ -34,7 +34,7 @@ def test_the_default_mlp_is_the_papers() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("preset", ["tiny", "demo", "folder"])
+@pytest.mark.parametrize("preset", ["tiny", "demo", "fashion", "folder"])
 def test_every_parameter_of_a_preset_learns(preset: str) -> None:
     config = with_overrides(load_preset(preset), [])
     size = config.images.size if preset == "folder" else 28

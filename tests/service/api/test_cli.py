@@ -213,9 +213,13 @@ def test_a_worker_that_dies_is_replaced_and_the_others_go_on(tiny_bundle: Path, 
 def test_workers_share_the_memory_of_what_is_loaded_before_them(tiny_bundle: Path) -> None:
     def memory(*arguments: str) -> int:
         with serving("--models", str(tiny_bundle), *arguments) as (process, url):
-            wait_until(lambda: len(children(process)) == (2 if arguments else 0))
-            for _ in range(20):
-                assert httpx.get(f"{url}/health/ready").status_code == 200
+            serving_now = set[str]()
+
+            def all_serve() -> bool:
+                serving_now.add(httpx.get(f"{url}/health/ready").headers["x-request-id"][:16])
+                return len(serving_now) == (2 if arguments else 1)
+
+            wait_until(all_serve)
             return sum(map(own_memory, {process.pid} | children(process)))
 
     alone, together = memory(), memory("--workers", "2")
