@@ -2,6 +2,7 @@
 
     python benchmarks/claims.py tune  --data glyphs        a run per trial, scored on validation images
     python benchmarks/claims.py run   --data glyphs        the best trial of each objective, several seeds, test images
+    python benchmarks/claims.py run   --seeds 3 4          further seeds, beside those that were measured
     python benchmarks/claims.py table                      docs/results.md from docs/results.json
 
 What is tried stands in benchmarks/claims.toml: as many trials for every objective. Finished runs are kept in
@@ -155,8 +156,9 @@ def tune(data: str, plan: dict[str, Any], options: argparse.Namespace) -> dict[s
     return table
 
 
-def run(data: str, plan: dict[str, Any], chosen: dict[str, Any], options: argparse.Namespace) -> list[dict[str, Any]]:
-    """The chosen trial of every objective with every seed, scored on the test images."""
+def run(data: str, plan: dict[str, Any], measured: dict[str, Any], options: argparse.Namespace) -> list[dict[str, Any]]:
+    """The chosen trial of every objective with every seed, on test images; beside what was measured before."""
+    before = measured.get("runs", [])
     jobs = [
         Job(
             data=data,
@@ -164,14 +166,25 @@ def run(data: str, plan: dict[str, Any], chosen: dict[str, Any], options: argpar
             label=f"budget{options.budget:g}-seed{seed}",
             overrides=overrides(plan, objective, found["chosen"], seed, options.budget),
             validation=False,
-            baselines=objective == "simvae" and seed == options.seeds[0],
+            baselines=not before and objective == "simvae" and seed == options.seeds[0],
             device=options.device,
             threads=options.threads,
         )
         for seed in options.seeds
-        for objective, found in chosen.items()
+        for objective, found in measured["tuning"].items()
     ]
-    return list(perform(jobs, options.jobs))
+    return together(before, list(perform(jobs, options.jobs)))
+
+
+def together(before: Sequence[dict[str, Any]], found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Runs that differ in seed and objective alone; SystemExit where earlier ones saw another number of views."""
+    views = {each["views"] for each in (*before, *found)}
+    if len(views) > 1:
+        raise SystemExit(
+            f"expected runs of one budget in {RESULTS.name}, found runs of {sorted(views)} views; remove some"
+        )
+    runs = {(each["seed"], each["objective"]): each for each in (*before, *found)}
+    return list(runs.values())
 
 
 def overrides(plan: dict[str, Any], objective: str, trial: Sequence[str], seed: int, budget: float) -> tuple[str, ...]:
@@ -205,7 +218,7 @@ def main() -> None:
         if options.stage == "tune":
             measured["tuning"] = tune(data, plans[data], options)
         else:
-            measured["runs"] = run(data, plans[data], measured["tuning"], options)
+            measured["runs"] = run(data, plans[data], measured, options)
         RESULTS.write_text(json.dumps({**read_results(), data: measured}, indent=1) + "\n", encoding="utf-8")
     return None
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from claims import together
 from claims_table import style_score, verdict
 from figures import ahead, difference, summarise
 
@@ -52,3 +53,14 @@ def test_the_error_of_a_difference_is_that_of_independent_means() -> None:
 
 def test_style_counts_categories_from_chance() -> None:
     assert style_score(runs("simvae", 0.5)[0]) == pytest.approx(0.5)
+
+
+def test_further_seeds_stand_beside_those_that_were_measured() -> None:
+    before = [{"seed": 0, "objective": "vae", "views": 10, "score": 1}, {"seed": 0, "objective": "simvae", "views": 10}]
+    found = [{"seed": 0, "objective": "vae", "views": 10, "score": 2}, {"seed": 1, "objective": "vae", "views": 10}]
+    assert together(before, found) == [found[0], before[1], found[1]]
+
+
+def test_seeds_of_another_budget_are_not_mixed_in() -> None:
+    with pytest.raises(SystemExit, match=r"one budget"):
+        together([{"seed": 0, "objective": "vae", "views": 10}], [{"seed": 1, "objective": "vae", "views": 20}])
