@@ -56,8 +56,9 @@ class _Application(FastAPI):
         """Puts it there; called once, before the first request."""
         routes = [route for module in (*_IMAGES, *_CONTRACTS) for route in module.router.routes]
         direct = Direct(super().__call__, routes)
-        express = Express(direct, direct.route("/embed"), repository, settings)
-        self._outermost: ASGIApp = Observe(express, repository.metrics)
+        observe = Observe(direct, repository.metrics)
+        self.state.express = Express(direct.route("/embed"), repository, settings, observe)
+        self._outermost: ASGIApp = observe
         if settings.cors_origins:
             self._outermost = CORSMiddleware(
                 self._outermost,

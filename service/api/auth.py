@@ -1,7 +1,7 @@
 """API keys: who may use the routes that cost something."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
@@ -9,7 +9,7 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 
 from service.api.errors import UnauthorizedError
 
-__all__ = ["check_key", "key_in_query", "require_key"]
+__all__ = ["check_key", "check_keys", "key_in_query", "require_key"]
 
 EndpointT = TypeVar("EndpointT", bound=Callable[..., Any])
 
@@ -40,7 +40,11 @@ def check_key(request: Request) -> None:
     Raises:
         UnauthorizedError: No key, or a wrong one.
     """
-    keys: tuple[str, ...] = request.app.state.settings.api_keys
+    check_keys(request, request.app.state.settings.api_keys)
+
+
+def check_keys(request: Request, keys: Sequence[str]) -> None:
+    """The same for a request that no application has taken yet, and these keys."""
     if not keys:
         return
     given = _given(request)

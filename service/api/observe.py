@@ -41,10 +41,7 @@ class Observe:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        state = scope.setdefault("state", {})
-        given = next((value for name, value in scope["headers"] if name == _ID_HEADER), b"").decode("latin-1")
-        request_id = state["request_id"] = given if given and _ID.fullmatch(given) else self._new_id()
-        state["arrived"] = time.monotonic()
+        request_id = self.begin(scope)
         id_header = (_ID_HEADER, request_id.encode())
         status = 0
 
@@ -63,12 +60,20 @@ class Observe:
             if not status:
                 await problem_response(Request(scope, receive), error)(scope, receive, send_with_id)
         finally:
-            self._record(scope, status or _CLIENT_GONE)
+            self.end(scope, status or _CLIENT_GONE)
 
-    def _new_id(self) -> str:
-        return f"{self._prefix}{next(self._ids):016x}"
+    def begin(self, scope: Scope) -> str:
+        """Notes when a request arrived, unless that was done, and returns its id."""
+        state = scope.setdefault("state", {})
+        if "request_id" not in state:
+            given = next((value for name, value in scope["headers"] if name == _ID_HEADER), b"").decode("latin-1")
+            state["request_id"] = given if given and _ID.fullmatch(given) else self._new_id()
+            state["arrived"] = time.monotonic()
+        request_id: str = state["request_id"]
+        return request_id
 
-    def _record(self, scope: Scope, status: int) -> None:
+    def end(self, scope: Scope, status: int) -> None:
+        """Counts and logs a request that was answered, or whose client is gone; on the event loop."""
         state = scope["state"]
         seconds = time.monotonic() - state["arrived"]
         route = getattr(scope.get("route"), "path", "unknown")  # the template: a path would be unbounded
@@ -93,6 +98,9 @@ class Observe:
             **({"priority": priority} if priority == "bulk" else {}),
             **({} if problem is None else {"problem": problem.kind.name}),
         )
+
+    def _new_id(self) -> str:
+        return f"{self._prefix}{next(self._ids):016x}"
 
     def _count(self, problem: Problem) -> None:
         name, status = problem.kind.name, problem.kind.status

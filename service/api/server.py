@@ -18,6 +18,7 @@ from fastapi import FastAPI
 
 from service.api.app import create_app
 from service.api.ending import STOP_SIGNALS, give_reason
+from service.api.express_protocol import express_protocol
 from service.api.listening import BACKLOG, ListenError, handles, listen
 from service.api.logs import configure_logging
 from service.api.repository import Repository
@@ -32,6 +33,7 @@ class _Server(uvicorn.Server):
     def __init__(self, app: FastAPI, settings: Settings) -> None:
         config = uvicorn.Config(
             app,
+            http=express_protocol(app),  # type: ignore[arg-type]  # uvicorn's type is a class's, its call any callable's
             log_config=None,
             access_log=False,
             proxy_headers=False,  # nothing here asks who the client is

@@ -23,9 +23,9 @@ from service.engine.lane import Lane
 from service.engine.priority import PRIORITIES, Priority
 from service.engine.ticket import Item, Post
 
-__all__ = ["QUICK_S", "Inline", "slice_s"]
+__all__ = ["LONGEST_SLICE_S", "QUICK_S", "Inline", "slice_s"]
 
-_SLICE_S, _LONGEST_SLICE_S = 0.01, 0.05  # enough for a request of 32 small images in one batch
+_SLICE_S, LONGEST_SLICE_S = 0.01, 0.05  # enough for a request of 32 small images in one batch
 _BULK_SLICE_S, _BULK_EVERY = 0.002, 24
 _NOTHING_S = 0.0001  # a turn of the loop in which nothing came takes less
 _LEAST_COST_S = 1e-6  # a clock may say that nothing took no time
@@ -35,7 +35,7 @@ QUICK_S = 0.001
 
 def slice_s(others_s: float) -> float:
     """For how long a loop may be kept from its other work, which it has done for so many seconds before."""
-    return min(max(_SLICE_S, others_s), _LONGEST_SLICE_S)
+    return min(max(_SLICE_S, others_s), LONGEST_SLICE_S)
 
 
 class Inline:

@@ -1,4 +1,4 @@
-"""Small images through a quick model, with as little around them as can be: no admission, no items, no settling.
+"""Small work for a quick model, with as little around it as can be: no admission, no items, no settling.
 
 A batch is whatever one turn of the event loop has read, and is decoded and run on the loop at the end of the turn, for
 no longer than a slice. This divides nothing, drops nothing and refuses nothing: who puts images here keeps what waits
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from service.engine.images import DecodeLimits, ImageError, Pixels
-from service.engine.inline import slice_s
+from service.engine.inline import LONGEST_SLICE_S, slice_s
 from service.engine.inputs import read_image
 from service.engine.model import Model
 from service.engine.results import Floats
@@ -24,20 +24,21 @@ __all__ = ["Prompt", "PromptResult"]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class PromptResult:
-    """What became of an image.
+    """What became of an image, or of a block of them.
 
     Attributes:
-        mean: Its embedding, of shape [D].
-        timings: Decoding and inference are those of its batch.
+        means: The embeddings, of shape [N, D].
+        timings: Decoding and inference are those of the batch.
     """
 
-    mean: Floats
+    means: Floats
     timings: Timings
 
 
 @dataclass(eq=False, slots=True)
 class _Waiting:
-    image: bytes
+    images: bytes | Pixels
+    count: int
     tell: Callable[[PromptResult | None], None]
     since: float = field(default_factory=time.perf_counter)
 
@@ -57,6 +58,7 @@ class Prompt:
     ) -> None:
         self._model, self._limits, self._max_batch, self._on_batch = model, limits, max_batch, on_batch
         self._waiting: deque[_Waiting] = deque()
+        self._images = 0
         self._due_at = 0.0
         self._cost_s = model.lone_s()
 
@@ -68,26 +70,31 @@ class Prompt:
     @property
     def wait_s(self) -> float:
         """Seconds until what waits should be done."""
-        return len(self._waiting) * self._cost_s
+        return self._images * self._cost_s
 
-    def put(self, image: bytes, tell: Callable[[PromptResult | None], None], soon: Post) -> None:
-        """Has an image embedded.
+    def takes(self, pixels: Pixels) -> bool:
+        """Whether a block has the model's shape, and keeps the loop from other work for no longer than a slice may."""
+        fits = pixels.shape[1:] == self._model.manifest.input.shape and 0 < len(pixels) <= self._max_batch
+        return fits and len(pixels) * self._cost_s <= LONGEST_SLICE_S
+
+    def put(self, images: bytes | Pixels, tell: Callable[[PromptResult | None], None], soon: Post) -> None:
+        """Has an image embedded, or a block.
 
         Args:
-            image: Encoded; it `is_small`.
+            images: One, encoded, that `is_small`; or pixels of shape [N, H, W, C] that this `takes`.
             tell: Called on the event loop with the result; with None if there is none, for whatever reason.
             soon: Runs a function on the event loop after what is due there, as `loop.call_soon` does.
         """
-        waiting = _Waiting(image, tell)
+        waiting = _Waiting(images, 1 if isinstance(images, bytes) else len(images), tell)
         if not self._waiting:
             self._due_at = waiting.since
             soon(lambda: self._run(soon))
         self._waiting.append(waiting)
+        self._images += waiting.count
 
     def _run(self, soon: Post) -> None:
         start = time.perf_counter()
-        most = min(self._max_batch, max(1, int(slice_s(start - self._due_at) / self._cost_s)))
-        batch = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+        batch = self._take(int(slice_s(start - self._due_at) / self._cost_s))
         try:
             results = self._embed(batch, start)
         except Exception:
@@ -99,23 +106,40 @@ class Prompt:
         for each, result in zip(batch, results, strict=True):
             each.tell(result)
 
+    def _take(self, most: int) -> list[_Waiting]:
+        """The first that wait, and all behind it that a batch of so many images has room for."""
+        batch = [self._waiting.popleft()]
+        count, most = batch[0].count, min(most, self._max_batch)
+        while self._waiting and count + self._waiting[0].count <= most:
+            batch.append(self._waiting.popleft())
+            count += batch[-1].count
+        self._images -= count
+        return batch
+
     def _embed(self, batch: Sequence[_Waiting], start: float) -> list[PromptResult | None]:
-        spec, pixels, places = self._model.manifest.input, list[Pixels](), list[int]()
-        for place, each in enumerate(batch):
+        spec = self._model.manifest.input
+        pixels = np.empty((sum(each.count for each in batch), *spec.shape), np.uint8)
+        ends, end = [0], 0
+        for each in batch:
             try:
-                pixels.append(read_image(each.image, spec, self._limits, len(each.image)))
+                if isinstance(each.images, bytes):
+                    pixels[end] = read_image(each.images, spec, self._limits, len(each.images))
+                else:
+                    pixels[end : end + each.count] = each.images
+                end += each.count
             except ImageError:
-                continue
-            places.append(place)
-        results: list[PromptResult | None] = [None] * len(batch)
-        if not pixels:
-            return results
+                pass
+            ends.append(end)
+        if not end:
+            return [None] * len(batch)
         decoded_at = time.perf_counter()
-        means = self._model.encode(np.stack(pixels)).mean
+        means = self._model.encode(pixels[:end]).mean
         now = time.perf_counter()
-        self._cost_s = 0.9 * self._cost_s + 0.1 * (now - start) / len(batch)
-        self._on_batch(len(pixels), now - decoded_at)
-        for place, mean in zip(places, means, strict=True):
-            timings = Timings(decoded_at - start, start - batch[place].since, now - decoded_at)
-            results[place] = PromptResult(mean, timings)
-        return results
+        self._cost_s = 0.9 * self._cost_s + 0.1 * (now - start) / end
+        self._on_batch(end, now - decoded_at)
+        return [
+            PromptResult(means[first:last], Timings(decoded_at - start, start - each.since, now - decoded_at))
+            if last > first
+            else None
+            for each, first, last in zip(batch, ends, ends[1:], strict=False)
+        ]

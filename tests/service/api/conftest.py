@@ -18,6 +18,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.api.app import create_app
+from service.api.express_protocol import express_protocol
 from service.api.repository import Repository
 from service.api.settings import Settings
 from service.engine.lane import Lane
@@ -103,7 +104,9 @@ class Stream:
 @contextlib.contextmanager
 def run_server(settings: Settings, *, wait: bool = True) -> Generator[Running]:
     app = create_app(settings)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False, timeout_graceful_shutdown=5))
+    http: Any = express_protocol(app)
+    config = uvicorn.Config(app, http=http, port=0, log_config=None, access_log=False, timeout_graceful_shutdown=5)
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

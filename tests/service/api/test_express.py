@@ -1,7 +1,11 @@
 """The shortest way: the same answers as the long way, for requests that ask for nothing, and for no others."""
 
 import http.client
+import io
+import json
 import socket
+import struct
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,7 +14,7 @@ import httpx
 import numpy as np
 import pytest
 
-from service.engine.images import encode_png
+from service.engine.images import Pixels, encode_png
 from service.engine.prompt import Prompt
 from service.engine.runtime import Runtime
 
@@ -20,12 +24,12 @@ OWN = {"server-timing", "x-request-id", "date"}
 
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """The images that went the shortest way."""
+    """The images that went the shortest way; of a block its bytes."""
     images: list[bytes] = []
     put = Prompt.put
 
-    def note(self: Prompt, image: bytes, *rest: Any) -> None:
-        images.append(image)
+    def note(self: Prompt, image: bytes | Pixels, *rest: Any) -> None:
+        images.append(image if isinstance(image, bytes) else image.tobytes())
         put(self, image, *rest)
 
     monkeypatch.setattr(Prompt, "put", note)
@@ -35,6 +39,28 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 def pngs(count: int) -> list[bytes]:
     rng = np.random.default_rng(1)
     return [encode_png(rng.integers(0, 256, (28, 28, 1), dtype=np.uint8)) for _ in range(count)]
+
+
+def npy(pixels: np.ndarray[Any, Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, pixels)
+    return buffer.getvalue()
+
+
+def block(count: int, *shape: int) -> Pixels:
+    return np.random.default_rng(2).integers(0, 256, (count, *(shape or (28, 28, 1))), dtype=np.uint8)
+
+
+def plain(body: bytes, *lines: str) -> bytes:
+    """A request as it goes over the wire."""
+    head = "\r\n".join(["POST /embed HTTP/1.1", "Host: x", f"Content-Length: {len(body)}", *lines])
+    return f"{head}\r\n\r\n".encode() + body
+
+
+def answer_of(connection: socket.socket) -> http.client.HTTPResponse:
+    answer = http.client.HTTPResponse(connection, method="POST")
+    answer.begin()
+    return answer
 
 
 def head(answer: httpx.Response) -> dict[str, str]:
@@ -50,6 +76,46 @@ def test_both_ways_give_the_same_bytes_and_headers(client: httpx.Client, taken: 
     assert head(short) == head(long)
     names = [part.split(";")[0] for part in short.headers["server-timing"].split(", ")]
     assert names == ["decode", "queue", "inference"]
+
+
+@pytest.mark.parametrize("accept", ["application/x-npy", "application/json"])
+@pytest.mark.parametrize("sent", ["image", "block"])
+def test_a_block_of_pixels_goes_it_too_and_answers_come_as_json_or_npy(
+    client: httpx.Client, taken: list[bytes], sent: str, accept: str
+) -> None:
+    pixels = block(5)
+    body, kind = (npy(pixels), "application/x-npy") if sent == "block" else (pngs(1)[0], "image/png")
+    headers = {"Content-Type": kind, "Accept": accept}
+    short, long = (client.post("/embed", content=body, headers={**headers, **more}) for more in ({}, LONG_WAY))
+    assert taken == [pixels.tobytes() if sent == "block" else body]
+    assert short.status_code == long.status_code == 200
+    assert head(short) == head(long)
+    assert len(short.content) == len(long.content)
+    first, second = (
+        np.load(io.BytesIO(each.content)) if accept.endswith("npy") else np.array(each.json()["embeddings"])
+        for each in (short, long)
+    )
+    assert first.shape == (5 if sent == "block" else 1, 4)
+    assert np.allclose(first, second, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (npy(block(70)), 200),
+        (npy(block(0)), 200),
+        (npy(block(2, 28, 28)), 200),
+        (npy(block(2, 20, 20, 1)), 422),
+        (npy(block(2).astype(np.float32)), 422),
+        (npy(block(2))[:-1], 400),
+        (b"no array", 400),
+    ],
+)
+def test_what_is_no_small_block_of_the_models_shape_goes_the_long_way(
+    client: httpx.Client, taken: list[bytes], body: bytes, status: int
+) -> None:
+    assert client.post("/embed", content=body, headers={"Content-Type": "application/x-npy"}).status_code == status
+    assert taken == []
 
 
 def test_requests_that_come_together_get_each_their_own_answer(server: Any, taken: list[bytes]) -> None:
@@ -70,8 +136,9 @@ def test_requests_that_come_together_get_each_their_own_answer(server: Any, take
     ("path", "headers"),
     [
         ("/embed?normalize=true", {}),
-        ("/embed", {"Accept": "application/x-npy"}),
+        ("/embed", {"Accept": "application/json;q=0.1, application/x-npy"}),
         ("/embed", {"Content-Type": "application/json"}),
+        ("/embed", {"Expect": "100-continue"}),
         ("/embed", {"Content-Encoding": "gzip"}),
         ("/embed", {"X-Request-Timeout": "0.5"}),
         ("/embed", {"X-Request-Timeout": "0"}),
@@ -101,9 +168,72 @@ def test_a_body_that_comes_in_pieces_is_put_together(server: Any, png: bytes) ->
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
         connection.sendall(f"POST /embed HTTP/1.1\r\nHost: x\r\nContent-Length: {len(png)}\r\n\r\n".encode() + png[:20])
         connection.sendall(png[20:])
-        answer = http.client.HTTPResponse(connection, method="POST")
-        answer.begin()
-        assert answer.status == 200
+        assert answer_of(connection).status == 200
+
+
+def test_a_body_that_takes_its_time_goes_the_long_way(server: Any, taken: list[bytes], png: bytes) -> None:
+    request = plain(png)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(request[:-20])
+        time.sleep(0.3)
+        connection.sendall(request[-20:])
+        assert answer_of(connection).status == 200
+    assert taken == []
+
+
+def test_requests_that_follow_before_they_are_asked_for_are_answered_in_order(server: Any, taken: list[bytes]) -> None:
+    images = pngs(4)
+    requests = [
+        plain(images[0]),
+        plain(images[1], "Accept: application/x-npy"),
+        plain(images[2], "X-Request-Timeout: 9.5"),
+    ]
+    with (
+        socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection,
+        connection.makefile("rb") as stream,
+    ):
+        connection.sendall(b"".join([*requests, plain(images[3])]))
+        answers = list[bytes]()
+        for _ in images:
+            assert stream.readline() == b"HTTP/1.1 200 OK\r\n"
+            answers.append(stream.read(int(http.client.parse_headers(stream)["content-length"])))
+    expected = server.repository.get(None).embed(images).mean
+    assert np.allclose(np.load(io.BytesIO(answers[1])), expected[1:2], atol=1e-5)
+    rows = [json.loads(answers[number])["embeddings"][0] for number in (0, 2, 3)]
+    assert np.allclose(rows, expected[[0, 2, 3]], atol=1e-5)
+    assert taken == [images[0], images[1], images[3]]
+
+
+def test_a_connection_that_shall_end_is_closed(server: Any, png: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(plain(png, "Connection: close"))
+        answer = answer_of(connection)
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        answer.read()
+        assert connection.recv(1) == b""
+
+
+def test_clients_that_leave_are_counted_and_harm_nobody(server: Any, png: bytes) -> None:
+    def gone() -> float:
+        count: float = server.metric("simvae_requests_total", route="/embed", code="499")
+        return count
+
+    before = gone()
+    for request in (plain(png)[:-20], plain(png)):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.sendall(request)
+    server.wait_for(lambda: gone() >= before + 1)
+    assert server.client.post("/embed", content=png).status_code == 200
+
+
+def test_where_browsers_of_other_sites_may_ask_their_requests_go_the_long_way(
+    start: Callable[..., Any], taken: list[bytes], png: bytes
+) -> None:
+    running = start(cors_origins="https://app.example")
+    answer = running.client.post("/embed", content=png, headers={"Origin": "https://app.example"})
+    assert answer.headers["access-control-allow-origin"] == "https://app.example"
+    assert taken == []
 
 
 def test_a_body_that_never_comes_is_given_up_in_time(
@@ -113,9 +243,7 @@ def test_a_body_that_never_comes_is_given_up_in_time(
     running = start(request_timeout_s=0.3)
     with socket.create_connection(("127.0.0.1", running.port), timeout=30) as connection:
         connection.sendall(b"POST /embed HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n")
-        answer = http.client.HTTPResponse(connection, method="POST")
-        answer.begin()
-        assert answer.status == 408
+        assert answer_of(connection).status == 408
     assert taken == []
 
 
@@ -124,9 +252,7 @@ def test_a_timeout_of_seconds_is_kept_on_the_short_way(server: Any, taken: list[
     for body, status in ((png, 200), (b"", 408)):
         with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
             connection.sendall(head + body)
-            answer = http.client.HTTPResponse(connection, method="POST")
-            answer.begin()
-            assert answer.status == status
+            assert answer_of(connection).status == status
     assert taken == [png]
 
 

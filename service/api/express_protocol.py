@@ -1,0 +1,114 @@
+"""uvicorn's HTTP protocol, with a side door: what `Express` takes is answered before a task or an application sees it.
+
+Parsing, pipelining, timeouts of idle connections and the end of a server stay uvicorn's. A request that is taken has a
+cycle of uvicorn's like all others, but nobody runs the application for it; when the express has no answer, the
+application is run after all, and finds the request as if it had just come.
+"""
+
+import asyncio
+import functools
+from collections.abc import Callable
+from typing import Any, cast
+
+from fastapi import FastAPI
+from starlette.types import Scope
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from service.api.express import Express, Wish
+from service.engine.prompt import PromptResult
+
+__all__ = ["ExpressProtocol", "express_protocol"]
+
+_BODY_S = 0.05
+"""For so long the rest of a small body is awaited here: clients send it right after the head, most in one piece."""
+
+_Awaited = tuple[RequestResponseCycle, Wish]
+
+
+def express_protocol(app: FastAPI) -> Callable[..., asyncio.Protocol]:
+    """What uvicorn takes as its setting `http`.
+
+    Args:
+        app: Of `create_app`.
+    """
+    return functools.partial(ExpressProtocol, app.state.express)
+
+
+class ExpressProtocol(HttpToolsProtocol):
+    """One connection.
+
+    Args:
+        express: Takes what it can.
+        given: What uvicorn makes its protocols with.
+    """
+
+    def __init__(self, express: Express, **given: Any) -> None:
+        super().__init__(**given)
+        self._express = express
+        self._awaited: _Awaited | None = None
+        self._patience: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """What the transport calls."""
+        super().data_received(data)
+        if self._awaited is not None and self._patience is None:
+            self._patience = self.loop.call_later(_BODY_S, self._give_up)
+
+    def on_message_complete(self) -> None:
+        """What the parser calls at the end of a body."""
+        super().on_message_complete()
+        if self._awaited is not None and self._awaited[0] is self.cycle:
+            self._embed(*self._settle(self._awaited))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """What the transport calls at the end."""
+        super().connection_lost(exc)
+        self._give_up()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """What uvicorn calls when it is a request's turn, after its head has come, perhaps with all of it."""
+        plain = app is self.app and cycle.keep_alive and not self.flow.write_paused
+        wish = self._express.wish_of(_scope(cycle)) if plain else None
+        if wish is None:
+            super()._start_asgi_task(cycle, app)
+        elif cycle.more_body:
+            self._awaited = cycle, wish
+        else:
+            self._embed(cycle, wish)
+
+    def _give_up(self) -> None:
+        """Leaves the request whose body has not come to the application, which knows how long to wait for it."""
+        if self._awaited is not None:
+            cycle, _ = self._settle(self._awaited)
+            super()._start_asgi_task(cycle, self.app)
+
+    def _settle(self, awaited: _Awaited) -> _Awaited:
+        if self._patience is not None:
+            self._patience.cancel()
+        self._awaited = self._patience = None
+        return awaited
+
+    def _embed(self, cycle: RequestResponseCycle, wish: Wish) -> None:
+        tell = functools.partial(self._told, cycle, wish)
+        if not self._express.embed(wish, bytes(cycle.body), tell, self.loop.call_soon):
+            super()._start_asgi_task(cycle, self.app)
+
+    def _told(self, cycle: RequestResponseCycle, wish: Wish, found: PromptResult | None) -> None:
+        if found is None or cycle.disconnected:  # which the application notes, too
+            super()._start_asgi_task(cycle, self.app)
+            return
+        headers = cycle.default_headers if cycle.keep_alive else [*cycle.default_headers, (b"connection", b"close")]
+        self.transport.write(self._express.answer(_scope(cycle), wish, found, headers))
+        cycle.response_started = cycle.response_complete = True
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+        cycle.on_response = _nothing  # as uvicorn does: it holds the connection, which holds the cycle
+
+
+def _scope(cycle: RequestResponseCycle) -> Scope:
+    return cast("Scope", cycle.scope)  # uvicorn's own type of the same
+
+
+def _nothing() -> None:
+    pass
