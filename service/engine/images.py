@@ -6,15 +6,15 @@ apart. It knows Pillow and numpy; it does not know models, batches, files or HTT
 
 import io
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngImageFile
-from pydantic import BaseModel, ConfigDict, Field
 
 from service.engine.formats import FORMATS, IMAGE_SUFFIXES, count_tiff_parts, sniff_format
+from service.engine.input_spec import InputSpec
 
 __all__ = [
     "FORMATS",
@@ -76,39 +76,6 @@ class DecodeLimits:
     """
 
     max_pixels: int = 50_000_000
-
-
-class InputSpec(BaseModel):
-    """What a model takes, and the rule by which any image is brought to it (part of every bundle's manifest).
-
-    Attributes:
-        height: Pixels.
-        width: Pixels.
-        colour_mode: `L` for grey (one channel), `RGB` for colour (three).
-        resize: `cover` scales until the target is covered and crops the centre; `contain` scales until the image
-            fits and pads with the background; `stretch` ignores the aspect ratio.
-        resample: The interpolation filter; all but `nearest` are antialiased.
-        background: Red, green and blue, 0 to 255, under transparent pixels and beside contained images.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    height: int = Field(ge=1, le=4096)
-    width: int = Field(ge=1, le=4096)
-    colour_mode: Literal["L", "RGB"]
-    resize: Literal["cover", "contain", "stretch"] = "cover"
-    resample: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
-    background: tuple[int, int, int] = (0, 0, 0)
-
-    @property
-    def channels(self) -> int:
-        """1 for grey, 3 for colour."""
-        return len(self.colour_mode)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Height, width, channels: the shape of one item of the model's batch."""
-        return self.height, self.width, self.channels
 
 
 def decode_image(data: bytes, spec: InputSpec, limits: DecodeLimits) -> Pixels:
