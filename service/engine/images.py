@@ -15,6 +15,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from service.engine.formats import FORMATS, IMAGE_SUFFIXES, count_tiff_parts, sniff_format
 from service.engine.input_spec import InputSpec
+from service.engine.plain_png import read_plain_png
 
 __all__ = [
     "FORMATS",
@@ -108,6 +109,8 @@ def decode_image(data: bytes, spec: InputSpec, limits: DecodeLimits) -> Pixels:
     if name == "TIFF" and count_tiff_parts(data) > _MAX_TIFF_PARTS:
         raise ImageTooLargeError(f"The TIFF image has more than {_MAX_TIFF_PARTS:,} strips; save it with longer ones.")
     try:
+        if name == "PNG" and (plain := read_plain_png(data, limits.max_pixels)) is not None:
+            return _fit(plain, spec)
         stream = io.BytesIO(data)  # for Pillow to tell a small PNG apart once more would take a fifth of the time
         with PngImageFile(stream) if name == "PNG" else Image.open(stream, formats=(name,)) as image:
             _check_size(image.width, image.height, limits)
