@@ -83,7 +83,8 @@ def decode_image(data: bytes, spec: InputSpec, limits: DecodeLimits) -> Pixels:
     """Decodes one encoded image and fits it to a model's input.
 
     The first frame is taken, the EXIF orientation applied, transparency laid over `spec.background`, 16-bit grey
-    scaled to 8 bits, every colour space converted (embedded ICC profiles are not applied).
+    scaled to 8 bits, every colour space converted (embedded ICC profiles are not applied). With `spec.scaled_jpeg` a
+    JPEG is decoded no larger than need be.
 
     Args:
         data: The whole encoded image.
@@ -114,6 +115,8 @@ def decode_image(data: bytes, spec: InputSpec, limits: DecodeLimits) -> Pixels:
         stream = io.BytesIO(data)  # for Pillow to tell a small PNG apart once more would take a fifth of the time
         with PngImageFile(stream) if name == "PNG" else Image.open(stream, formats=(name,)) as image:
             _check_size(image.width, image.height, limits)
+            if name == "JPEG" and spec.scaled_jpeg:
+                image.draft(None, (2 * max(spec.height, spec.width),) * 2)  # a square, as EXIF may turn the image yet
             image.load()
             return _fit(image, spec)
     except (ImageError, MemoryError):

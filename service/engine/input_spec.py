@@ -1,5 +1,6 @@
 """What a model takes, as every bundle's manifest says it. Knows no images; `images.py` brings them there."""
 
+import operator
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,6 +19,9 @@ class InputSpec(BaseModel):
             fits and pads with the background; `stretch` ignores the aspect ratio.
         resample: The interpolation filter; all but `nearest` are antialiased.
         background: Red, green and blue, 0 to 255, under transparent pixels and beside contained images.
+        scaled_jpeg: Whether a JPEG far larger than the model's input is decoded at a half, a quarter or an eighth of
+            its size, the smallest that has twice the model's longer side on both axes. It is written only where it is
+            true, so that what was recorded, hashed or cached before it existed stays as it was.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -28,6 +32,7 @@ class InputSpec(BaseModel):
     resize: Literal["cover", "contain", "stretch"] = "cover"
     resample: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
     background: tuple[int, int, int] = (0, 0, 0)
+    scaled_jpeg: bool = Field(default=False, exclude_if=operator.not_)
 
     @property
     def channels(self) -> int:

@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -69,6 +69,7 @@ def assert_both_ways_alike(data: bytes, limits: DecodeLimits = LIMITS) -> None:
         assert outcome(data, spec, limits) == expected
 
 
+@settings(deadline=None)
 @given(
     mode=st.sampled_from(MODES),
     width=st.integers(1, 40),
@@ -90,6 +91,7 @@ def test_what_pillow_writes_is_read_back(
     assert_both_ways_alike(data)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_every_filter_of_rows_is_undone_as_the_usual_way_does(data: st.DataObject) -> None:
     """Also of rows that are too few, too many or too short, and of filters that do not exist."""
@@ -105,6 +107,7 @@ def test_every_filter_of_rows_is_undone_as_the_usual_way_does(data: st.DataObjec
     assert_both_ways_alike(png_of_rows(rows[: len(rows) - cut], width, height, colours, data.draw(st.integers(0, 9))))
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_damaged_png_ends_as_it_does_the_usual_way(data: st.DataObject) -> None:
     """The same pixels, or the same error in the same words."""
@@ -124,6 +127,7 @@ def test_a_damaged_png_ends_as_it_does_the_usual_way(data: st.DataObject) -> Non
     assert_both_ways_alike(bytes(damaged))
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_damage_with_a_right_checksum_ends_as_it_does_the_usual_way(data: st.DataObject) -> None:
     """Headers of any content, over pixels that may not belong to them."""
