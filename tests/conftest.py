@@ -76,8 +76,12 @@ def tiny_rgb_bundle(tiny_models: Path) -> Path:
 def make_bundle(tmp_path: Path) -> MakeBundle:
     """Writes a bundle of one's own: `make_bundle(name="other", version=2, height=8, embedding={"tau2": None})`."""
 
-    def make(*, height: int = 28, width: int = 28, colour_mode: str = "L", **changes: Any) -> Path:
-        spec = InputSpec.model_validate({"height": height, "width": width, "colour_mode": colour_mode})
+    def make(
+        *, height: int = 28, width: int = 28, colour_mode: str = "L", scaled_jpeg: bool = False, **changes: Any
+    ) -> Path:
+        spec = InputSpec.model_validate(
+            {"height": height, "width": width, "colour_mode": colour_mode, "scaled_jpeg": scaled_jpeg}
+        )
         return write_bundle(tmp_path / "models", spec, **changes)
 
     return make

@@ -167,7 +167,13 @@ def _watched(run: RunDirectory, record: RunRecord, images: Source, fabric: Fabri
 
 def _input_spec(config: Config) -> InputSpec:
     images = config.images
-    return InputSpec(height=images.size, width=images.size, colour_mode=images.colour_mode, resize=images.resize)
+    return InputSpec(
+        height=images.size,
+        width=images.size,
+        colour_mode=images.colour_mode,
+        resize=images.resize,
+        scaled_jpeg=images.scaled_jpeg,
+    )
 
 
 def _record(source: str, images: Source, preset: str, config: Config) -> RunRecord:

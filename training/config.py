@@ -46,11 +46,14 @@ class ImagesConfig(_Section):
         size: Height and width in pixels, 28 to 128.
         colour_mode: `L` (grey) or `RGB`.
         resize: `cover` (crop), `contain` (pad) or `stretch`.
+        scaled_jpeg: Decode JPEGs far larger than `size` at a half, a quarter or an eighth; see `InputSpec`. A run that
+            was recorded before this existed has an input without it, which decides.
     """
 
     size: int = Field(64, ge=28, le=128)
     colour_mode: Literal["L", "RGB"] = "RGB"
     resize: Literal["cover", "contain", "stretch"] = "cover"
+    scaled_jpeg: bool = True
 
 
 class ViewsConfig(_Section):

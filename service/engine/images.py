@@ -6,15 +6,16 @@ apart. It knows Pillow and numpy; it does not know models, batches, files or HTT
 
 import io
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngImageFile
-from pydantic import BaseModel, ConfigDict, Field
 
 from service.engine.formats import FORMATS, IMAGE_SUFFIXES, count_tiff_parts, sniff_format
+from service.engine.input_spec import InputSpec
+from service.engine.plain_png import read_plain_png
 
 __all__ = [
     "FORMATS",
@@ -78,44 +79,12 @@ class DecodeLimits:
     max_pixels: int = 50_000_000
 
 
-class InputSpec(BaseModel):
-    """What a model takes, and the rule by which any image is brought to it (part of every bundle's manifest).
-
-    Attributes:
-        height: Pixels.
-        width: Pixels.
-        colour_mode: `L` for grey (one channel), `RGB` for colour (three).
-        resize: `cover` scales until the target is covered and crops the centre; `contain` scales until the image
-            fits and pads with the background; `stretch` ignores the aspect ratio.
-        resample: The interpolation filter; all but `nearest` are antialiased.
-        background: Red, green and blue, 0 to 255, under transparent pixels and beside contained images.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    height: int = Field(ge=1, le=4096)
-    width: int = Field(ge=1, le=4096)
-    colour_mode: Literal["L", "RGB"]
-    resize: Literal["cover", "contain", "stretch"] = "cover"
-    resample: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
-    background: tuple[int, int, int] = (0, 0, 0)
-
-    @property
-    def channels(self) -> int:
-        """1 for grey, 3 for colour."""
-        return len(self.colour_mode)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Height, width, channels: the shape of one item of the model's batch."""
-        return self.height, self.width, self.channels
-
-
 def decode_image(data: bytes, spec: InputSpec, limits: DecodeLimits) -> Pixels:
     """Decodes one encoded image and fits it to a model's input.
 
     The first frame is taken, the EXIF orientation applied, transparency laid over `spec.background`, 16-bit grey
-    scaled to 8 bits, every colour space converted (embedded ICC profiles are not applied).
+    scaled to 8 bits, every colour space converted (embedded ICC profiles are not applied). With `spec.scaled_jpeg` a
+    JPEG is decoded no larger than need be.
 
     Args:
         data: The whole encoded image.
@@ -141,9 +110,13 @@ def decode_image(data: bytes, spec: InputSpec, limits: DecodeLimits) -> Pixels:
     if name == "TIFF" and count_tiff_parts(data) > _MAX_TIFF_PARTS:
         raise ImageTooLargeError(f"The TIFF image has more than {_MAX_TIFF_PARTS:,} strips; save it with longer ones.")
     try:
+        if name == "PNG" and (plain := read_plain_png(data, limits.max_pixels)) is not None:
+            return _fit(plain, spec)
         stream = io.BytesIO(data)  # for Pillow to tell a small PNG apart once more would take a fifth of the time
         with PngImageFile(stream) if name == "PNG" else Image.open(stream, formats=(name,)) as image:
             _check_size(image.width, image.height, limits)
+            if name == "JPEG" and spec.scaled_jpeg:
+                image.draft(None, (2 * max(spec.height, spec.width),) * 2)  # a square, as EXIF may turn the image yet
             image.load()
             return _fit(image, spec)
     except (ImageError, MemoryError):

@@ -116,3 +116,30 @@ def test_a_folder_whose_images_changed_is_not_resumed_silently(tmp_path: Path) -
     resumed = command("simvae-train", "--resume", run, "--cache-dir", cache)
     assert resumed.returncode == 1
     assert "training images the run began with" in words(resumed.stderr)
+
+
+@pytest.mark.parametrize("is_scaled", [True, False])
+def test_a_folders_jpegs_are_decoded_as_the_configuration_says_and_again_when_resumed(
+    tmp_path: Path, is_scaled: bool
+) -> None:
+    """Whole, they are what runs recorded before there was a choice, and what those resume with."""
+    photos, run, cache = tmp_path / "photos", tmp_path / "run", tmp_path / "cache"
+    photos.mkdir()
+    random = np.random.default_rng(0)
+    for number in range(30):
+        Image.fromarray(random.integers(0, 255, (120, 130, 3), dtype=np.uint8)).save(photos / f"{number}.jpg")
+    small = ["--set", "images.size=28", "--set", "network.width=4", "--epochs", "1", "--cache-dir", str(cache)]
+    choice = [] if is_scaled else ["--set", "images.scaled_jpeg=false"]
+    trained = command("simvae-train", photos, "--preset", "folder", "--out", run, *small, *choice)
+    assert trained.returncode == 0, trained.stderr
+    assert RunDirectory(run).record().input.scaled_jpeg == is_scaled
+
+    record = json.loads((run / "config.json").read_text())
+    assert ("scaled_jpeg" in record["input"]) == is_scaled
+    del record["config"]["images"]["scaled_jpeg"]
+    record["config"]["epochs"] = 2
+    (run / "config.json").write_text(json.dumps(record))
+    resumed = command("simvae-train", "--resume", run, "--cache-dir", cache)
+    assert resumed.returncode == 0, resumed.stderr
+    assert len(RunDirectory(run).read_metrics()) == 2
+    assert len(list(cache.iterdir())) == 1

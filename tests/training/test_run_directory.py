@@ -1,5 +1,6 @@
 """A run directory refuses to be overwritten, to be read wrongly, and to count an epoch twice."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,15 @@ def test_a_record_comes_back_as_it_was_written(tmp_path: Path, tiny_config: Conf
     run.create(record(tiny_config))
     assert run.record() == record(tiny_config).model_copy(update={"created": run.record().created})
     assert run.name == "run"
+
+
+def test_a_record_from_before_scaled_decoding_says_that_there_was_none(tmp_path: Path, tiny_config: Config) -> None:
+    run = RunDirectory(tmp_path)
+    content = record(tiny_config).model_dump(mode="json")
+    del content["config"]["images"]["scaled_jpeg"]
+    assert "scaled_jpeg" not in json.dumps(content)
+    write_json(run.config, content)
+    assert not run.record().input.scaled_jpeg
 
 
 def test_an_existing_run_is_left_alone(tmp_path: Path, tiny_config: Config) -> None:

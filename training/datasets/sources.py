@@ -23,7 +23,7 @@ __all__ = ["SOURCES", "DataError", "ImageSet", "Skipped", "Source", "open_source
 
 _SAMPLE = Path(__file__).parents[1] / "data" / "fashion-mnist-sample"
 _SYSTEM_DATA = Path("/usr/share/datasets")
-_FOLDER_INPUT = InputSpec(height=64, width=64, colour_mode="RGB")
+_FOLDER_INPUT = InputSpec(height=64, width=64, colour_mode="RGB", scaled_jpeg=True)
 
 _NAMED: Mapping[str, Callable[[Places], Source]] = {
     "mnist": partial(open_idx, MNIST),

@@ -188,7 +188,8 @@ def _with_best(cells: list[Cell], better: Better) -> list[Cell]:
 
 
 def _without_seed(member: Member) -> str:
-    return member.record.config.model_copy(update={"seed": 0}).model_dump_json()
+    record = member.record  # of which the input is not all in the configuration: an older run's decides for itself
+    return record.config.model_copy(update={"seed": 0}).model_dump_json() + record.input.model_dump_json()
 
 
 def _refuse_repeats(group: Sequence[Member]) -> None:

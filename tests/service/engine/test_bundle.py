@@ -13,11 +13,14 @@ from service.engine.bundle import (
     MANIFEST,
     BundleError,
     EmbeddingSpec,
+    Manifest,
     TypicalitySpec,
     file_sha256,
     find_bundles,
     read_bundle,
 )
+
+SHIPPED = Path(__file__).parents[3] / "models" / "fashion" / "1"
 
 
 @pytest.fixture
@@ -180,6 +183,16 @@ def test_the_fingerprint_changes_with_the_graph_and_the_preprocessing_and_with_n
     assert manifest.model_copy(update={"input": spec}).fingerprint("float32") != fingerprint
     with pytest.raises(BundleError, match="expected an encoder in int8, found float32"):
         manifest.fingerprint("int8")
+
+
+def test_a_bundle_from_before_scaled_decoding_keeps_its_fingerprint_and_with_it_gets_another() -> None:
+    manifest = read_bundle(SHIPPED).manifest
+    assert not manifest.input.scaled_jpeg
+    assert "scaled_jpeg" not in manifest.model_dump_json()
+    assert manifest.fingerprint("float32") == "6772674f862dc7d0"
+    scaled = manifest.model_copy(update={"input": manifest.input.model_copy(update={"scaled_jpeg": True})})
+    assert Manifest.model_validate_json(scaled.model_dump_json()) == scaled
+    assert scaled.fingerprint("float32") != manifest.fingerprint("float32")
 
 
 def test_a_flat_prior_and_one_value_per_dimension_are_valid() -> None:

@@ -106,6 +106,25 @@ def test_a_change_makes_another_cache(fill: Fill, cache: Path, make_image: MakeI
     assert len(list(cache.iterdir())) == 2
 
 
+def test_jpegs_are_decoded_by_the_rule_of_the_spec_and_kept_apart(
+    tmp_path: Path, cache: Path, make_image: MakeImage
+) -> None:
+    """A spec from before there was a choice finds the cache that it filled then."""
+    root = tmp_path / "photos"
+    root.mkdir()
+    for number in range(3):
+        (root / f"{number}.jpg").write_bytes(make_image("JPEG", size=(160, 130), mode="RGB", seed=number))
+    scaled = SPEC.model_copy(update={"scaled_jpeg": True})
+    found = []
+    for spec in (SPEC, scaled):
+        found.append(set(_images(open_folder(root, spec, cache))))
+        assert found[-1] == {decode_image(file.read_bytes(), spec, DecodeLimits()).tobytes() for file in _files(root)}
+    assert not found[0] & found[1]
+    old = InputSpec.model_validate_json('{"height": 16, "width": 16, "colour_mode": "RGB", "resize": "cover"}')
+    assert set(_images(open_folder(root, old, cache))) == found[0]
+    assert len(list(cache.iterdir())) == 2
+
+
 def test_a_folder_per_class_gives_labels(fill: Fill, cache: Path) -> None:
     root = fill("cat/1.png", "dog/1.png", "cat/kittens/2.png", "ant/1.png")
     source = open_folder(root, SPEC, cache)

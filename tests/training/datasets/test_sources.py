@@ -111,6 +111,7 @@ def test_a_folder_becomes_the_shape_that_is_asked_for(photos: Path, bare: Path) 
     assert source.name == str(photos)
     assert source.input == spec
     assert source.train.images.shape[1:] == (32, 40, 1)
+    assert open_source(photos).input == InputSpec(height=64, width=64, colour_mode="RGB", scaled_jpeg=True)
     assert open_source(photos).train.images.shape[1:] == (64, 64, 3)
 
 

@@ -76,6 +76,16 @@ def test_differences_are_those_of_the_configuration_alone(runs: dict[str, RunDir
     assert [(key, values[1]) for key, values in differences(groups)] == [("code", "9.9")]
 
 
+def test_runs_whose_images_were_decoded_otherwise_are_no_seeds_of_one_another(
+    runs: dict[str, RunDirectory], copy_run: Copy
+) -> None:
+    """A run from before JPEGs were decoded at a smaller scale has the same configuration, but not the same input."""
+    decoded = {**runs["simvae-s1"].record().input.model_dump(mode="json"), "scaled_jpeg": True}
+    scaled = copy_run("simvae-s1", "scaled", record={"input": decoded})
+    assert len(contenders(read_members([runs["simvae-s0"], runs["simvae-s1"]]))) == 1
+    assert len(contenders(read_members([runs["simvae-s0"], scaled]))) == 2
+
+
 def test_budgets_are_views_seen(runs: dict[str, RunDirectory]) -> None:
     assert budgets(contenders(read_members(list(runs.values())))) == [256, 256, 256]
 
