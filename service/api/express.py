@@ -1,16 +1,19 @@
-"""The shortest way, for the commonest requests: one small image, or a few as a `.npy`, to `POST /embed`, no options.
+"""The shortest way, for the commonest requests to `POST /embed`: one image, or a few as a `.npy`, with no options.
 
 Most of what a request may ask for costs time to find absent. This looks at the headers once; a request that asks for
-nothing is embedded by the default model, promptly, and answered with bytes that are ready but for what differs from one
-to the next. Everything else goes the long way, and so does what fails here: it fails there again, and is reported.
+nothing is embedded by the default model and answered with bytes that are ready but for what differs from one to the
+next. Small work for a quick model goes past the queue, too. Everything else goes the long way, and so does a bad image:
+it fails there again, and is reported.
 
 Knows no server: `service.api.express_protocol` brings the requests, and takes the answers.
 """
 
+import asyncio
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Literal
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import numpy as np
 import orjson
@@ -19,6 +22,7 @@ from starlette.types import Scope
 
 from service.api.auth import check_keys
 from service.api.errors import ApiError, UnauthorizedError
+from service.api.express_ride import Ride, Tell
 from service.api.negotiation import JSON, NPY
 from service.api.npy import read_npy, write_npy
 from service.api.observe import REQUEST_ID, Observe
@@ -28,11 +32,13 @@ from service.api.requests import IndexedRequest
 from service.api.settings import MIB, Settings
 from service.engine.engine import Engine
 from service.engine.images import Pixels
-from service.engine.inputs import SMALL_BYTES, is_small
 from service.engine.prompt import PromptResult
-from service.engine.ticket import Post
 
 __all__ = ["Express", "Wish"]
+
+
+Sent = Literal["image", "pixels"]
+_SENT: tuple[Sent, ...] = get_args(Sent)
 
 
 @dataclass(frozen=True)
@@ -42,19 +48,16 @@ class Wish:
     Attributes:
         sent: One encoded image, or a `.npy` of pixels.
         given: The media type of the answer.
+        within_s: Seconds from its arrival until it is too late.
     """
 
-    sent: Literal["image", "pixels"]
+    sent: Sent
     given: str
-
-    @property
-    def most_bytes(self) -> int:
-        """Of the body."""
-        return SMALL_BYTES if self.sent == "image" else _MOST_PIXEL_BYTES
+    within_s: float
 
 
-_MOST_PIXEL_BYTES = 64 * 1024
-"""What the server holds for a connection anyway, before anybody asks for it."""
+_MOST_BYTES = 64 * 1024
+"""Of a body; what the server holds for a connection anyway, before anybody asks for it."""
 _PLAIN_TYPES = (b"image/", b"application/octet-stream", b"application/x-www-form-urlencoded")
 _GIVEN = {
     b"*/*": JSON,
@@ -62,12 +65,11 @@ _GIVEN = {
     b"application/json, text/plain, */*": JSON,  # of a widespread client for browsers
     NPY.encode(): NPY,
 }
-_WISHES = {(sent, given): Wish(sent, given) for sent in ("image", "pixels") for given in (JSON, NPY)}
 _WHOLE_SECONDS = re.compile(rb"[1-9][0-9]{0,5}")  # a shorter timeout is for those who keep it at every step
 _LONGEST_WAIT_S = 0.25
-"""More work than that is for those who can refuse it, divide it, and drop it when nobody waits any more."""
+"""More work than that is for the queue, which can refuse it, divide it, and drop it when nobody waits any more."""
 _LEAST_TIMEOUT_S, _LEAST_QUEUE_BYTES = 1.0, 4 * MIB
-"""With less, limits could be reached on this way, which looks at none of them."""
+"""With less, limits could be reached on this way, which does not look at all of them."""
 
 
 class Express:
@@ -86,8 +88,11 @@ class Express:
         self._open = (
             settings.request_timeout_s >= _LEAST_TIMEOUT_S
             and settings.max_queue_bytes >= _LEAST_QUEUE_BYTES
-            and settings.max_body_bytes >= _MOST_PIXEL_BYTES
+            and settings.max_body_bytes >= _MOST_BYTES
         )
+        self._telling = {b"content-encoding", b"expect", *([b"origin"] if settings.cors_origins else [])}
+        timeout_s = settings.request_timeout_s
+        self._wishes = {(sent, given): Wish(sent, given, timeout_s) for sent in _SENT for given in (JSON, NPY)}
         self._forms: dict[str, _Form] = {}
 
     def wish_of(self, scope: Scope) -> Wish | None:
@@ -95,35 +100,46 @@ class Express:
         if not self._open or scope["path"] != self._route.path or scope["method"] != "POST" or scope["query_string"]:
             return None
         wish = self._wish_of(scope["headers"])
-        if wish is None or not self._may(scope):
-            return None
-        prompt = self._repository.prompt
-        if prompt is None or prompt.wait_s > _LONGEST_WAIT_S:
+        if wish is None or self._repository.default is None or not self._may(scope):
             return None
         self._observe.begin(scope)
         return wish
 
-    def embed(self, wish: Wish, body: bytes, tell: Callable[[PromptResult | None], None], soon: Post) -> bool:
-        """Has a body embedded; False for the long way.
+    def embed(
+        self, scope: Scope, wish: Wish, body: bytes, tell: Tell, loop: asyncio.AbstractEventLoop
+    ) -> Callable[[], None] | None:
+        """Has a body embedded.
 
         Args:
+            scope: Of the request.
             wish: Of the request.
             body: All of it.
-            tell: See `Prompt.put`.
-            soon: See `Prompt.put`.
+            tell: Called on the event loop with what became of it.
+            loop: That one.
+
+        Returns:
+            What to call if the client leaves; None for the long way.
+
+        Raises:
+            EngineError: Not admitted.
         """
-        prompt = self._repository.prompt
-        if prompt is None:
-            return False
-        if wish.sent == "image":
-            images: bytes | Pixels | None = body if is_small(body) else None
-        else:
-            images = self._pixels(body)
-            images = images if images is not None and prompt.takes(images) else None
-        if images is None:
-            return False
-        prompt.put(images, tell, soon)
-        return True
+        engine, prompt = self._repository.default, self._repository.prompt
+        images = body if wish.sent == "image" else self._block(body)
+        if engine is None or images is None or not len(images):
+            return None
+        if prompt is not None and prompt.wait_s <= _LONGEST_WAIT_S and prompt.takes(images):
+            prompt.put(images, tell, loop.call_soon)
+            return _stay
+        if not isinstance(images, bytes) and images.shape[1:] != engine.manifest.input.shape:
+            return None
+        left_s = scope["state"]["arrived"] + wish.within_s - time.monotonic()
+        self._repository.check_room("interactive", left_s)
+        return Ride(engine, [images] if isinstance(images, bytes) else list(images), left_s, tell, loop).leave
+
+    def refuse(self, scope: Scope, error: Exception) -> None:
+        """Has the application say no more than this; the request is then counted and answered as refused there."""
+        scope["route"] = self._route
+        scope["state"]["refusal"] = error
 
     def answer(self, scope: Scope, wish: Wish, found: PromptResult, more: Iterable[tuple[bytes, bytes]]) -> bytes:
         """The whole answer, and the request is counted.
@@ -145,31 +161,19 @@ class Express:
         self._observe.end(scope, 200)
         return answer
 
-    def _wish_of(self, headers: Iterable[tuple[bytes, bytes]]) -> Wish | None:
-        sent, given, length = "image", JSON, b""
-        for name, value in headers:
-            match name:
-                case b"content-length":
-                    length = value
-                case b"content-type":
-                    if value == _NPY:
-                        sent = "pixels"
-                    elif not value.startswith(_PLAIN_TYPES):
-                        return None
-                case b"accept":
-                    if value not in _GIVEN:
-                        return None
-                    given = _GIVEN[value]
-                case b"x-request-timeout":
-                    if not _WHOLE_SECONDS.fullmatch(value):
-                        return None
-                case b"content-encoding" | b"expect":
-                    return None
-                case b"origin":
-                    if self._settings.cors_origins:
-                        return None
-        wish = _WISHES[sent, given]
-        return wish if length.isdigit() and len(length) <= 8 and int(length) <= wish.most_bytes else None
+    def _wish_of(self, headers: Sequence[tuple[bytes, bytes]]) -> Wish | None:
+        found = dict(reversed(headers))  # of several by one name, the first counts, as everywhere
+        if not self._telling.isdisjoint(found):
+            return None
+        sent, given = _sent(found.get(b"content-type", b"image/")), _GIVEN.get(found.get(b"accept", b"*/*"))
+        length, within = found.get(b"content-length", b""), found.get(b"x-request-timeout")
+        small = length.isdigit() and len(length) <= 8 and int(length) <= _MOST_BYTES
+        if sent is None or given is None or not small:
+            return None
+        wish = self._wishes[sent, given]
+        if within is None:
+            return wish
+        return replace(wish, within_s=min(float(within), wish.within_s)) if _WHOLE_SECONDS.fullmatch(within) else None
 
     def _may(self, scope: Scope) -> bool:
         if self._keys:
@@ -179,12 +183,13 @@ class Express:
                 return False
         return True
 
-    def _pixels(self, body: bytes) -> Pixels | None:
+    def _block(self, body: bytes) -> Pixels | None:
+        """The pixels of a `.npy`, of shape [N, …], N at least 1; None if it is no such, or too many."""
         try:
             pixels = read_npy(body, np.uint8)
         except ApiError:
             return None
-        return pixels if len(pixels) <= self._settings.max_items else None
+        return pixels if 0 < len(pixels) <= self._settings.max_items else None
 
 
 class _Form:
@@ -214,6 +219,16 @@ class _Form:
                 *body,
             )
         )
+
+
+def _sent(content_type: bytes) -> Sent | None:
+    if content_type == _NPY:
+        return "pixels"
+    return "image" if content_type.startswith(_PLAIN_TYPES) else None
+
+
+def _stay() -> None:
+    """What has begun past the queue is done in a moment."""
 
 
 _NPY, _REQUEST_ID = NPY.encode(), REQUEST_ID.lower().encode()

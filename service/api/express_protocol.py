@@ -11,10 +11,12 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from fastapi import FastAPI
+from starlette.requests import ClientDisconnect
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.api.express import Express, Wish
+from service.engine.errors import EngineError
 from service.engine.prompt import PromptResult
 
 __all__ = ["ExpressProtocol", "express_protocol"]
@@ -47,6 +49,7 @@ class ExpressProtocol(HttpToolsProtocol):
         self._express = express
         self._awaited: _Awaited | None = None
         self._patience: asyncio.TimerHandle | None = None
+        self._riding: tuple[RequestResponseCycle, Callable[[], None]] | None = None
 
     def data_received(self, data: bytes) -> None:
         """What the transport calls."""
@@ -64,6 +67,10 @@ class ExpressProtocol(HttpToolsProtocol):
         """What the transport calls at the end."""
         super().connection_lost(exc)
         self._give_up()
+        if self._riding is not None:
+            cycle, leave = self._riding
+            leave()
+            self._refuse(cycle, ClientDisconnect())
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """What uvicorn calls when it is a request's turn, after its head has come, perhaps with all of it."""
@@ -90,13 +97,33 @@ class ExpressProtocol(HttpToolsProtocol):
 
     def _embed(self, cycle: RequestResponseCycle, wish: Wish) -> None:
         tell = functools.partial(self._told, cycle, wish)
-        if not self._express.embed(wish, bytes(cycle.body), tell, self.loop.call_soon):
-            super()._start_asgi_task(cycle, self.app)
-
-    def _told(self, cycle: RequestResponseCycle, wish: Wish, found: PromptResult | None) -> None:
-        if found is None or cycle.disconnected:  # which the application notes, too
-            super()._start_asgi_task(cycle, self.app)
+        try:
+            leave = self._express.embed(_scope(cycle), wish, bytes(cycle.body), tell, self.loop)
+        except EngineError as error:
+            self._refuse(cycle, error)
             return
+        if leave is None:
+            super()._start_asgi_task(cycle, self.app)
+        else:
+            self._riding = cycle, leave
+
+    def _told(self, cycle: RequestResponseCycle, wish: Wish, found: PromptResult | EngineError | None) -> None:
+        if self._riding is None:  # the client is gone
+            return
+        self._riding = None
+        if found is None:
+            super()._start_asgi_task(cycle, self.app)
+        elif isinstance(found, EngineError):
+            self._refuse(cycle, found)
+        else:
+            self._answer(cycle, wish, found)
+
+    def _refuse(self, cycle: RequestResponseCycle, error: Exception) -> None:
+        self._riding = None
+        self._express.refuse(_scope(cycle), error)
+        super()._start_asgi_task(cycle, self.app)
+
+    def _answer(self, cycle: RequestResponseCycle, wish: Wish, found: PromptResult) -> None:
         headers = cycle.default_headers if cycle.keep_alive else [*cycle.default_headers, (b"connection", b"close")]
         self.transport.write(self._express.answer(_scope(cycle), wish, found, headers))
         cycle.response_started = cycle.response_complete = True

@@ -52,8 +52,9 @@ class Observe:
                 message["headers"] = [*message["headers"], id_header]
             await send(message)
 
+        refusal: Exception | None = scope["state"].pop("refusal", None)  # found out before the application was asked
         try:
-            await self._app(scope, receive, send_with_id)
+            await (self._app(scope, receive, send_with_id) if refusal is None else _raise(refusal))
         except Exception as error:
             if not is_expected(error):
                 _log.exception("unexpected failure", request_id=request_id)
@@ -108,3 +109,7 @@ class Observe:
             self._metrics.dropped.labels(name).inc()
         elif status in {401, 429, 503} or name in {"body-too-large", "too-many-items", "request-too-large"}:
             self._metrics.rejected.labels(name).inc()
+
+
+async def _raise(error: Exception) -> None:
+    raise error

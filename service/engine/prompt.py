@@ -14,7 +14,7 @@ import numpy as np
 
 from service.engine.images import DecodeLimits, ImageError, Pixels
 from service.engine.inline import LONGEST_SLICE_S, slice_s
-from service.engine.inputs import read_image
+from service.engine.inputs import is_small, read_image
 from service.engine.model import Model
 from service.engine.results import Floats
 from service.engine.ticket import Post, Timings
@@ -72,16 +72,18 @@ class Prompt:
         """Seconds until what waits should be done."""
         return self._images * self._cost_s
 
-    def takes(self, pixels: Pixels) -> bool:
-        """Whether a block has the model's shape, and keeps the loop from other work for no longer than a slice may."""
-        fits = pixels.shape[1:] == self._model.manifest.input.shape and 0 < len(pixels) <= self._max_batch
-        return fits and len(pixels) * self._cost_s <= LONGEST_SLICE_S
+    def takes(self, images: bytes | Pixels) -> bool:
+        """Whether it is one image that `is_small`, or a block of the model's shape that a slice has time for."""
+        if isinstance(images, bytes):
+            return is_small(images)
+        fits = images.shape[1:] == self._model.manifest.input.shape and 0 < len(images) <= self._max_batch
+        return fits and len(images) * self._cost_s <= LONGEST_SLICE_S
 
     def put(self, images: bytes | Pixels, tell: Callable[[PromptResult | None], None], soon: Post) -> None:
         """Has an image embedded, or a block.
 
         Args:
-            images: One, encoded, that `is_small`; or pixels of shape [N, H, W, C] that this `takes`.
+            images: What this `takes`: one, encoded, or pixels of shape [N, H, W, C].
             tell: Called on the event loop with the result; with None if there is none, for whatever reason.
             soon: Runs a function on the event loop after what is due there, as `loop.call_soon` does.
         """
