@@ -96,13 +96,19 @@ class Express:
         self._forms: dict[str, _Form] = {}
 
     def wish_of(self, scope: Scope) -> Wish | None:
-        """What a request asks for, if its head asks for nothing that is not given here; None for the long way."""
+        """What a request asks for, if its head asks for nothing that is not given here; None for the long way.
+
+        Raises:
+            QueueFullError: Its body need not be read.
+        """
         if not self._open or scope["path"] != self._route.path or scope["method"] != "POST" or scope["query_string"]:
             return None
         wish = self._wish_of(scope["headers"])
         if wish is None or self._repository.default is None or not self._may(scope):
             return None
         self._observe.begin(scope)
+        if self._repository.prompt is None:
+            self._repository.check_room("interactive", wish.within_s)
         return wish
 
     def embed(
@@ -133,7 +139,6 @@ class Express:
         if not isinstance(images, bytes) and images.shape[1:] != engine.manifest.input.shape:
             return None
         left_s = scope["state"]["arrived"] + wish.within_s - time.monotonic()
-        self._repository.check_room("interactive", left_s)
         return Ride(engine, [images] if isinstance(images, bytes) else list(images), left_s, tell, loop).leave
 
     def refuse(self, scope: Scope, error: Exception) -> None:

@@ -75,7 +75,11 @@ class ExpressProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """What uvicorn calls when it is a request's turn, after its head has come, perhaps with all of it."""
         plain = app is self.app and cycle.keep_alive and not self.flow.write_paused
-        wish = self._express.wish_of(_scope(cycle)) if plain else None
+        try:
+            wish = self._express.wish_of(_scope(cycle)) if plain else None
+        except EngineError as error:
+            self._refuse(cycle, error)
+            return
         if wish is None:
             super()._start_asgi_task(cycle, app)
         elif cycle.more_body:

@@ -14,6 +14,7 @@ import httpx
 import numpy as np
 import pytest
 
+from service.api.express_ride import Ride
 from service.engine.images import Pixels, encode_png
 from service.engine.prompt import Prompt
 from service.engine.runtime import Runtime
@@ -292,13 +293,81 @@ def test_a_key_is_needed_where_there_are_keys(start: Callable[..., Any], taken: 
     assert taken == [png]
 
 
-def test_a_model_that_is_not_quick_has_no_short_way(
-    start: Callable[..., Any], png: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def slow(start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A server whose model is not quick, and whose queue has room for four."""
     monkeypatch.setattr("service.api.repository.QUICK_S", 0.0)
-    running = start()
+    monkeypatch.setattr("service.engine.runtime.QUICK_S", 0.0)
+    running = start(queue_items=4)
     assert running.repository.prompt is None
-    assert running.client.post("/embed", content=png).status_code == 200
+    return running
+
+
+@pytest.fixture
+def ridden(monkeypatch: pytest.MonkeyPatch) -> list[Ride]:
+    """The requests that went through the queue on the shortest way."""
+    rides: list[Ride] = []
+    begin = Ride.__init__
+
+    def note(self: Ride, *given: Any) -> None:
+        rides.append(self)
+        begin(self, *given)
+
+    monkeypatch.setattr(Ride, "__init__", note)
+    return rides
+
+
+@pytest.mark.parametrize("accept", ["application/x-npy", "application/json"])
+def test_a_model_that_is_not_quick_is_asked_through_the_queue(
+    slow: Any, ridden: list[Ride], taken: list[bytes], make_image: Callable[..., bytes], accept: str
+) -> None:
+    bodies = {"image/jpeg": make_image("JPEG", size=(60, 40), mode="RGB"), "application/x-npy": npy(block(3))}
+    for number, (kind, body) in enumerate(bodies.items()):
+        headers = {"Content-Type": kind, "Accept": accept}
+        short, long = (slow.client.post("/embed", content=body, headers=headers | more) for more in ({}, LONG_WAY))
+        assert short.status_code == long.status_code == 200
+        assert head(short) == head(long)
+        assert short.content == long.content
+        assert len(ridden) == number + 1
+    assert taken == []
+
+
+def test_what_the_queue_refuses_is_refused_at_once(slow: Any, ridden: list[Ride], png: bytes) -> None:
+    with slow.occupied(4):
+        answer = slow.client.post("/embed", content=png)
+        late = slow.client.post("/embed", content=png, headers={"X-Request-Timeout": "1"})
+    assert answer.status_code == late.status_code == 429
+    assert answer.json()["type"] == "urn:simvae:problem:busy"
+    assert int(answer.headers["retry-after"]) >= 1
+    assert slow.metric("simvae_requests_total", route="/embed", code="429") == 2
+    assert ridden == []
+
+
+def test_an_answer_that_is_not_ready_in_time_is_504(slow: Any, ridden: list[Ride], png: bytes) -> None:
+    with slow.occupied(2):
+        answer = slow.client.post("/embed", content=png, headers={"X-Request-Timeout": "1"})
+    assert answer.status_code == 504
+    assert len(ridden) == 1
+    slow.wait_for(lambda: slow.metric("simvae_queue_items") == 0)
+    assert slow.metric("simvae_dropped_total", reason="too-late") == 1
+
+
+def test_who_leaves_the_queue_frees_the_place_and_is_counted(slow: Any, ridden: list[Ride], png: bytes) -> None:
+    with slow.occupied(2) as busy:
+        with socket.create_connection(("127.0.0.1", slow.port), timeout=30) as connection:
+            connection.sendall(plain(png))
+            slow.wait_for(lambda: slow.metric("simvae_queue_items") == busy + 1)
+        slow.wait_for(lambda: slow.metric("simvae_dropped_total", reason="client-gone") == 1)
+    slow.wait_for(lambda: slow.metric("simvae_queue_items") == 0)
+    assert len(ridden) == 1
+    assert slow.metric("simvae_requests_total", route="/embed", code="499") == 1
+
+
+def test_a_bad_image_in_the_queue_is_told_what_is_wrong(slow: Any, ridden: list[Ride], png: bytes) -> None:
+    answer = slow.client.post("/embed", content=png[:60])
+    assert answer.status_code == 422
+    assert answer.json()["index"] == 0
+    assert len(ridden) == 1
 
 
 def test_what_would_wait_long_goes_the_long_way(server: Any, taken: list[bytes], png: bytes) -> None:
