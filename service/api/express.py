@@ -2,13 +2,13 @@
 
 Most of what a request may ask for costs time to find absent. This looks at the headers once; a request that asks for
 nothing is embedded by the default model and answered with bytes that are ready but for what differs from one to the
-next. Small work for a quick model goes past the queue, too. Everything else goes the long way, and so does a bad image:
-it fails there again, and is reported.
+next. Small work for a quick model goes past the queue, too. Everything else goes the long way, through the application.
 
 Knows no server: `service.api.express_protocol` brings the requests, and takes the answers.
 """
 
 import asyncio
+import functools
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -21,8 +21,9 @@ from fastapi.routing import APIRoute
 from starlette.types import Scope
 
 from service.api.auth import check_keys
-from service.api.errors import ApiError, UnauthorizedError
-from service.api.express_ride import Ride, Tell
+from service.api.errors import TABLE, ApiError, ItemError, UnauthorizedError
+from service.api.express_queue import QueuedRequest
+from service.api.inputs import UNKNOWN_TYPES, without_parameters
 from service.api.negotiation import JSON, NPY
 from service.api.npy import read_npy, write_npy
 from service.api.observe import REQUEST_ID, Observe
@@ -31,18 +32,32 @@ from service.api.repository import Repository
 from service.api.requests import IndexedRequest
 from service.api.settings import MIB, Settings
 from service.engine.engine import Engine
-from service.engine.images import Pixels
+from service.engine.formats import sniff_format
+from service.engine.images import ImageError, Pixels
 from service.engine.prompt import PromptResult
 
-__all__ = ["Express", "Wish"]
-
+__all__ = ["Express", "PlainRequest"]
 
 Sent = Literal["image", "pixels"]
 _SENT: tuple[Sent, ...] = get_args(Sent)
+_GIVEN = {
+    b"*/*": JSON,
+    JSON.encode(): JSON,
+    b"application/json, text/plain, */*": JSON,  # of a widespread client for browsers
+    NPY.encode(): NPY,
+}
+_ID_HEADER = REQUEST_ID.lower().encode()
+_MOST_BYTES = 64 * 1024
+"""Of a body; what the server holds for a connection anyway, before anybody asks for it."""
+_WHOLE_SECONDS = re.compile(rb"[1-9][0-9]{0,5}")  # a shorter timeout is for those who keep it at every step
+_LONGEST_WAIT_S = 0.25
+"""More work than that is for the queue, which can refuse it, divide it, and drop it when nobody waits any more."""
+_LEAST_TIMEOUT_S, _LEAST_QUEUE_BYTES = 1.0, 4 * MIB
+"""With less, limits of time and memory could be reached on this way, which does not count the bytes that arrive."""
 
 
 @dataclass(frozen=True)
-class Wish:
+class PlainRequest:
     """What is sent and what is wanted, as far as the head of a request tells.
 
     Attributes:
@@ -56,46 +71,31 @@ class Wish:
     within_s: float
 
 
-_MOST_BYTES = 64 * 1024
-"""Of a body; what the server holds for a connection anyway, before anybody asks for it."""
-_PLAIN_TYPES = (b"image/", b"application/octet-stream", b"application/x-www-form-urlencoded")
-_GIVEN = {
-    b"*/*": JSON,
-    b"application/json": JSON,
-    b"application/json, text/plain, */*": JSON,  # of a widespread client for browsers
-    NPY.encode(): NPY,
-}
-_WHOLE_SECONDS = re.compile(rb"[1-9][0-9]{0,5}")  # a shorter timeout is for those who keep it at every step
-_LONGEST_WAIT_S = 0.25
-"""More work than that is for the queue, which can refuse it, divide it, and drop it when nobody waits any more."""
-_LEAST_TIMEOUT_S, _LEAST_QUEUE_BYTES = 1.0, 4 * MIB
-"""With less, limits could be reached on this way, which does not look at all of them."""
-
-
 class Express:
     """Decides which requests are taken, has them embedded, and writes the answers.
 
     Args:
         route: Of the requests.
-        repository: Whose default model answers, if it is quick.
+        repository: Whose default model answers.
         settings: Of the server.
         observe: Counts and logs them, as all others.
     """
 
     def __init__(self, route: APIRoute, repository: Repository, settings: Settings, observe: Observe) -> None:
-        self._route, self._repository, self._settings, self._observe = route, repository, settings, observe
-        self._keys = settings.api_keys
+        self._route, self._repository, self._observe = route, repository, observe
         self._open = (
             settings.request_timeout_s >= _LEAST_TIMEOUT_S
             and settings.max_queue_bytes >= _LEAST_QUEUE_BYTES
             and settings.max_body_bytes >= _MOST_BYTES
         )
-        self._telling = {b"content-encoding", b"expect", *([b"origin"] if settings.cors_origins else [])}
+        self._keys, self._most_images = settings.api_keys, min(settings.max_items, settings.queue_items)
+        self._asking = {b"content-encoding", b"expect", *([b"origin"] if settings.cors_origins else [])}
         timeout_s = settings.request_timeout_s
-        self._wishes = {(sent, given): Wish(sent, given, timeout_s) for sent in _SENT for given in (JSON, NPY)}
-        self._forms: dict[str, _Form] = {}
+        self._plain = {(sent, given): PlainRequest(sent, given, timeout_s) for sent in _SENT for given in (JSON, NPY)}
+        self._more = {"Vary": "Origin"} if settings.cors_origins else {}
+        self._answers: dict[str, _Answer] = {}
 
-    def wish_of(self, scope: Scope) -> Wish | None:
+    def plain(self, scope: Scope) -> PlainRequest | None:
         """What a request asks for, if its head asks for nothing that is not given here; None for the long way.
 
         Raises:
@@ -103,24 +103,29 @@ class Express:
         """
         if not self._open or scope["path"] != self._route.path or scope["method"] != "POST" or scope["query_string"]:
             return None
-        wish = self._wish_of(scope["headers"])
-        if wish is None or self._repository.default is None or not self._may(scope):
+        request = self._read(scope["headers"])
+        if request is None or self._repository.default is None or not self._may(scope):
             return None
         self._observe.begin(scope)
         if self._repository.prompt is None:
-            self._repository.check_room("interactive", wish.within_s)
-        return wish
+            self._repository.check_room("interactive", request.within_s)
+        return request
 
     def embed(
-        self, scope: Scope, wish: Wish, body: bytes, tell: Tell, loop: asyncio.AbstractEventLoop
+        self,
+        scope: Scope,
+        request: PlainRequest,
+        body: bytes,
+        tell: Callable[[PromptResult | Exception | None], None],
+        loop: asyncio.AbstractEventLoop,
     ) -> Callable[[], None] | None:
         """Has a body embedded.
 
         Args:
             scope: Of the request.
-            wish: Of the request.
+            request: What `plain` made of it.
             body: All of it.
-            tell: Called on the event loop with what became of it.
+            tell: Called on the event loop with the embeddings, with why there are none, or with None for the long way.
             loop: That one.
 
         Returns:
@@ -130,55 +135,58 @@ class Express:
             EngineError: Not admitted.
         """
         engine, prompt = self._repository.default, self._repository.prompt
-        images = body if wish.sent == "image" else self._block(body)
-        if engine is None or images is None or not len(images):
+        images = self._block(body) if request.sent == "pixels" else body if sniff_format(body) else None
+        if engine is None or images is None:
             return None
+        if request.given not in self._answers:
+            self._answers[request.given] = _Answer(engine, request.given, self._more)
         if prompt is not None and prompt.wait_s <= _LONGEST_WAIT_S and prompt.takes(images):
             prompt.put(images, tell, loop.call_soon)
-            return _stay
-        if not isinstance(images, bytes) and images.shape[1:] != engine.manifest.input.shape:
+            return _let_be
+        items = [images] if isinstance(images, bytes) else list(images)
+        if isinstance(items[0], np.ndarray) and items[0].shape != engine.manifest.input.shape:
             return None
-        left_s = scope["state"]["arrived"] + wish.within_s - time.monotonic()
-        return Ride(engine, [images] if isinstance(images, bytes) else list(images), left_s, tell, loop).leave
+        left_s = scope["state"]["arrived"] + request.within_s - time.monotonic()
+        return QueuedRequest(engine, items, left_s, tell, loop).cancel
 
     def refuse(self, scope: Scope, error: Exception) -> None:
         """Has the application say no more than this; the request is then counted and answered as refused there."""
+        if isinstance(error, ItemError) and isinstance(error.cause, ImageError):
+            self._repository.metrics.image_errors.labels(TABLE[type(error.cause)].name).inc()
         scope["route"] = self._route
         scope["state"]["refusal"] = error
 
-    def answer(self, scope: Scope, wish: Wish, found: PromptResult, more: Iterable[tuple[bytes, bytes]]) -> bytes:
+    def answer(
+        self, scope: Scope, request: PlainRequest, found: PromptResult, more: Iterable[tuple[bytes, bytes]]
+    ) -> bytes:
         """The whole answer, and the request is counted.
 
         Args:
             scope: Of the request.
-            wish: What it asked for.
+            request: What it asked for.
             found: Its embeddings.
             more: Headers of the server's.
         """
-        form = self._forms.get(wish.given)
-        if form is None:
-            form = self._forms[wish.given] = _Form(self._repository.get(None), wish.given)
-        request_id = self._observe.begin(scope)
-        answer = form.fill(found, request_id, more)
+        answer = self._answers[request.given].write(found, self._observe.begin(scope), more)
         scope["route"] = self._route
         scope["state"]["items"] = len(found.means)
         self._repository.metrics.stages(found.timings, "interactive")
         self._observe.end(scope, 200)
         return answer
 
-    def _wish_of(self, headers: Sequence[tuple[bytes, bytes]]) -> Wish | None:
+    def _read(self, headers: Sequence[tuple[bytes, bytes]]) -> PlainRequest | None:
         found = dict(reversed(headers))  # of several by one name, the first counts, as everywhere
-        if not self._telling.isdisjoint(found):
+        if not self._asking.isdisjoint(found):
             return None
-        sent, given = _sent(found.get(b"content-type", b"image/")), _GIVEN.get(found.get(b"accept", b"*/*"))
+        sent, given = _sent(found.get(b"content-type", b"")), _GIVEN.get(found.get(b"accept", b"*/*"))
         length, within = found.get(b"content-length", b""), found.get(b"x-request-timeout")
         small = length.isdigit() and len(length) <= 8 and int(length) <= _MOST_BYTES
         if sent is None or given is None or not small:
             return None
-        wish = self._wishes[sent, given]
+        plain = self._plain[sent, given]
         if within is None:
-            return wish
-        return replace(wish, within_s=min(float(within), wish.within_s)) if _WHOLE_SECONDS.fullmatch(within) else None
+            return plain
+        return replace(plain, within_s=min(float(within), plain.within_s)) if _WHOLE_SECONDS.fullmatch(within) else None
 
     def _may(self, scope: Scope) -> bool:
         if self._keys:
@@ -194,46 +202,43 @@ class Express:
             pixels = read_npy(body, np.uint8)
         except ApiError:
             return None
-        return pixels if 0 < len(pixels) <= self._settings.max_items else None
+        return pixels if 0 < len(pixels) <= self._most_images else None
 
 
-class _Form:
+class _Answer:
     """The answers of one model in one media type, but for what differs from one to the next."""
 
-    def __init__(self, engine: Engine, media_type: str) -> None:
+    def __init__(self, engine: Engine, media_type: str, more: dict[str, str]) -> None:
         self._json = media_type == JSON
         content = identity(engine) | {"dim": engine.manifest.embedding.dim, "embeddings": [], "errors": []}
-        self._before, gap, self._after = orjson.dumps(content).partition(b'"embeddings":')
-        self._before, self._after = self._before + gap, self._after.removeprefix(b"[]")
-        headers = {**model_headers(engine), "Content-Type": media_type}
+        before, gap, after = orjson.dumps(content).partition(b'"embeddings":')
+        self._before, self._after = before + gap, after.removeprefix(b"[]")
+        headers = {**model_headers(engine), "Content-Type": media_type, **more}
         lines = [f"{name.lower()}: {value}\r\n" for name, value in headers.items()]
         self._head = "".join(["HTTP/1.1 200 OK\r\n", *lines]).encode("latin-1")
 
-    def fill(self, found: PromptResult, request_id: str, more: Iterable[tuple[bytes, bytes]]) -> bytes:
+    def write(self, found: PromptResult, request_id: str, more: Iterable[tuple[bytes, bytes]]) -> bytes:
         if self._json:
             rows = orjson.dumps(found.means, option=orjson.OPT_SERIALIZE_NUMPY)
-            body = [self._before, rows, self._after]
+            body = b"".join((self._before, rows, self._after))
         else:
-            body = [write_npy(found.means)]
-        return b"".join(
-            (
-                self._head,
-                *(b"%b: %b\r\n" % header for header in more),
-                b"content-length: %d\r\nserver-timing: %b\r\n%b: %b\r\n\r\n"
-                % (sum(map(len, body)), server_timing(found.timings), _REQUEST_ID, request_id.encode()),
-                *body,
-            )
-        )
+            body = write_npy(found.means)
+        changing = [
+            *more,
+            (b"content-length", b"%d" % len(body)),
+            (b"server-timing", server_timing(found.timings)),
+            (_ID_HEADER, request_id.encode()),
+        ]
+        return b"".join((self._head, *(b"%b: %b\r\n" % header for header in changing), b"\r\n", body))
 
 
+@functools.lru_cache(64)
 def _sent(content_type: bytes) -> Sent | None:
-    if content_type == _NPY:
+    name = without_parameters(content_type.decode("latin-1"))
+    if name == NPY:
         return "pixels"
-    return "image" if content_type.startswith(_PLAIN_TYPES) else None
+    return "image" if name.startswith("image/") or name in UNKNOWN_TYPES else None
 
 
-def _stay() -> None:
+def _let_be() -> None:
     """What has begun past the queue is done in a moment."""
-
-
-_NPY, _REQUEST_ID = NPY.encode(), REQUEST_ID.lower().encode()

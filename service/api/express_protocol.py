@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from service.api.express import Express, Wish
+from service.api.express import Express, PlainRequest
 from service.engine.errors import EngineError
 from service.engine.prompt import PromptResult
 
@@ -24,7 +24,7 @@ __all__ = ["ExpressProtocol", "express_protocol"]
 _BODY_S = 0.05
 """For so long the rest of a small body is awaited here: clients send it right after the head, most in one piece."""
 
-_Awaited = tuple[RequestResponseCycle, Wish]
+_Awaited = tuple[RequestResponseCycle, PlainRequest]
 
 
 def express_protocol(app: FastAPI) -> Callable[..., asyncio.Protocol]:
@@ -49,13 +49,12 @@ class ExpressProtocol(HttpToolsProtocol):
         self._express = express
         self._awaited: _Awaited | None = None
         self._patience: asyncio.TimerHandle | None = None
-        self._riding: tuple[RequestResponseCycle, Callable[[], None]] | None = None
+        self._running: tuple[RequestResponseCycle, Callable[[], None]] | None = None
 
     def data_received(self, data: bytes) -> None:
         """What the transport calls."""
         super().data_received(data)
-        if self._awaited is not None and self._patience is None:
-            self._patience = self.loop.call_later(_BODY_S, self._give_up)
+        self._be_patient()
 
     def on_message_complete(self) -> None:
         """What the parser calls at the end of a body."""
@@ -63,29 +62,40 @@ class ExpressProtocol(HttpToolsProtocol):
         if self._awaited is not None and self._awaited[0] is self.cycle:
             self._embed(*self._settle(self._awaited))
 
+    def on_response_complete(self) -> None:
+        """What a cycle calls at its end; a request that came before it was asked for has its turn then."""
+        super().on_response_complete()
+        self._be_patient()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """What the transport calls at the end."""
         super().connection_lost(exc)
         self._give_up()
-        if self._riding is not None:
-            cycle, leave = self._riding
-            leave()
+        if self._running is not None:
+            cycle, cancel = self._running
+            cancel()
+            cycle.disconnected = True  # uvicorn tells the last one that came, which may wait behind this
             self._refuse(cycle, ClientDisconnect())
 
+    # Not of uvicorn's public interface, which has no place between its parser and the application's task.
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """What uvicorn calls when it is a request's turn, after its head has come, perhaps with all of it."""
         plain = app is self.app and cycle.keep_alive and not self.flow.write_paused
         try:
-            wish = self._express.wish_of(_scope(cycle)) if plain else None
+            request = self._express.plain(_scope(cycle)) if plain else None
         except EngineError as error:
             self._refuse(cycle, error)
             return
-        if wish is None:
+        if request is None:
             super()._start_asgi_task(cycle, app)
         elif cycle.more_body:
-            self._awaited = cycle, wish
+            self._awaited = cycle, request
         else:
-            self._embed(cycle, wish)
+            self._embed(cycle, request)
+
+    def _be_patient(self) -> None:
+        if self._awaited is not None and self._patience is None:
+            self._patience = self.loop.call_later(_BODY_S, self._give_up)
 
     def _give_up(self) -> None:
         """Leaves the request whose body has not come to the application, which knows how long to wait for it."""
@@ -99,38 +109,44 @@ class ExpressProtocol(HttpToolsProtocol):
         self._awaited = self._patience = None
         return awaited
 
-    def _embed(self, cycle: RequestResponseCycle, wish: Wish) -> None:
-        tell = functools.partial(self._told, cycle, wish)
+    def _embed(self, cycle: RequestResponseCycle, request: PlainRequest) -> None:
+        tell = functools.partial(self._end, cycle, request)
         try:
-            leave = self._express.embed(_scope(cycle), wish, bytes(cycle.body), tell, self.loop)
+            cancel = self._express.embed(_scope(cycle), request, bytes(cycle.body), tell, self.loop)
         except EngineError as error:
             self._refuse(cycle, error)
             return
-        if leave is None:
+        if cancel is None:
             super()._start_asgi_task(cycle, self.app)
         else:
-            self._riding = cycle, leave
+            self._running = cycle, cancel
 
-    def _told(self, cycle: RequestResponseCycle, wish: Wish, found: PromptResult | EngineError | None) -> None:
-        if self._riding is None:  # the client is gone
+    def _end(self, cycle: RequestResponseCycle, request: PlainRequest, found: PromptResult | Exception | None) -> None:
+        if self._running is None:  # the client is gone
             return
-        self._riding = None
+        self._running = None
         if found is None:
             super()._start_asgi_task(cycle, self.app)
-        elif isinstance(found, EngineError):
+        elif isinstance(found, Exception):
             self._refuse(cycle, found)
         else:
-            self._answer(cycle, wish, found)
+            self._answer(cycle, request, found)
 
     def _refuse(self, cycle: RequestResponseCycle, error: Exception) -> None:
-        self._riding = None
+        self._running = None
         self._express.refuse(_scope(cycle), error)
         super()._start_asgi_task(cycle, self.app)
 
-    def _answer(self, cycle: RequestResponseCycle, wish: Wish, found: PromptResult) -> None:
+    def _answer(self, cycle: RequestResponseCycle, request: PlainRequest, found: PromptResult) -> None:
         headers = cycle.default_headers if cycle.keep_alive else [*cycle.default_headers, (b"connection", b"close")]
-        self.transport.write(self._express.answer(_scope(cycle), wish, found, headers))
+        try:
+            content = self._express.answer(_scope(cycle), request, found, headers)
+        except Exception as error:  # others wait to be told after this one
+            self._refuse(cycle, error)
+            return
+        self.transport.write(content)
         cycle.response_started = cycle.response_complete = True
+        cycle.body = bytearray()  # a connection that waits for its next request keeps the cycle of this one
         if not cycle.keep_alive:
             self.transport.close()
         cycle.on_response()

@@ -29,6 +29,7 @@ __all__ = [
     "merge",
     "query_options",
     "read_form",
+    "without_parameters",
 ]
 
 T = TypeVar("T")
@@ -115,11 +116,12 @@ def merge(query: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
 
 def media_type(request: Request) -> str:
     """The Content-Type, without parameters and in lower case."""
-    return _without_parameters(request.headers.get("content-type", ""))
+    return without_parameters(request.headers.get("content-type", ""))
 
 
 @functools.lru_cache(64)
-def _without_parameters(content_type: str) -> str:
+def without_parameters(content_type: str) -> str:
+    """A media type alone, in lower case."""
     return content_type.partition(";")[0].strip().lower()
 
 

@@ -54,7 +54,10 @@ class Observe:
 
         refusal: Exception | None = scope["state"].pop("refusal", None)  # found out before the application was asked
         try:
-            await (self._app(scope, receive, send_with_id) if refusal is None else _raise(refusal))
+            if refusal is None:
+                await self._app(scope, receive, send_with_id)
+            else:
+                await _raise(refusal)
         except Exception as error:
             if not is_expected(error):
                 _log.exception("unexpected failure", request_id=request_id)

@@ -127,10 +127,10 @@ class Repository:
         try:
             engines = self._load_engines()
             if not self._draining:
-                self.default = self._choose_default(engines)
-                self._prompt = self._open_prompt(self.default)
+                default = self._choose_default(engines)
+                prompt = self._open_prompt(default)
                 self.on_loaded()
-                self._engines = engines
+                self._engines, self._prompt, self.default = engines, prompt, default  # requests look from now on
                 _log.info("ready: %s", ", ".join(engines))
                 if self.default is None:
                     _log.warning("no default model: requests must name one; --default-model sets it")
@@ -156,7 +156,7 @@ class Repository:
             runtime.expect_interactive()
             self.metrics.batch(items, seconds)
 
-        prompt = Prompt(engine.model, runtime.limits, runtime.max_batch, on_batch)
+        prompt = Prompt(engine.model, runtime.limits, runtime.max_batch, engine.statistics["embed"], on_batch)
         return prompt if prompt.cost_s <= QUICK_S else None
 
     def _load_engines(self) -> dict[str, Engine]:

@@ -10,7 +10,9 @@ from starlette.types import Receive
 from service.engine.errors import DeadlineExceededError
 from service.engine.ticket import Ticket
 
-__all__ = ["outcomes_of"]
+__all__ = ["TOO_LATE", "outcomes_of"]
+
+TOO_LATE = "The answer was not ready in time."
 
 _PATIENCE_S = 0.02
 """How long a request waits before somebody looks whether its client is still there: most have their answer by then."""
@@ -31,7 +33,7 @@ async def outcomes_of(ticket: Ticket[Any], receive: Receive, left_s: float) -> l
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[Exception | None] = loop.create_future()
     watches: list[asyncio.Task[None]] = []
-    gone, too_late = ClientDisconnect(), DeadlineExceededError("The answer was not ready in time.")
+    gone, too_late = ClientDisconnect(), DeadlineExceededError(TOO_LATE)
 
     def end(error: Exception | None) -> None:
         if not ended.done():

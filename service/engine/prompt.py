@@ -5,6 +5,7 @@ no longer than a slice. This divides nothing, drops nothing and refuses nothing:
 small, and submits to the engine what gets no result.
 """
 
+import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from service.engine.inline import LONGEST_SLICE_S, slice_s
 from service.engine.inputs import is_small, read_image
 from service.engine.model import Model
 from service.engine.results import Floats
+from service.engine.statistics import Statistics
 from service.engine.ticket import Post, Timings
 
 __all__ = ["Prompt", "PromptResult"]
@@ -50,13 +52,22 @@ class Prompt:
         model: On the CPU, and warm.
         limits: What one image may cost.
         max_batch: The most images of one run.
+        statistics: Told of every request that succeeded and of every run.
         on_batch: Called after each run, with its number of images and its seconds.
     """
 
     def __init__(
-        self, model: Model, limits: DecodeLimits, max_batch: int, on_batch: Callable[[int, float], None]
+        self,
+        model: Model,
+        limits: DecodeLimits,
+        max_batch: int,
+        statistics: Statistics,
+        on_batch: Callable[[int, float], None],
     ) -> None:
-        self._model, self._limits, self._max_batch, self._on_batch = model, limits, max_batch, on_batch
+        self._model, self._limits, self._max_batch = model, limits, max_batch
+        self._statistics, self._on_batch = statistics, on_batch
+        self._spec = model.manifest.input
+        self._takes_blocks = self._spec.height * self._spec.width <= limits.max_pixels
         self._waiting: deque[_Waiting] = deque()
         self._images = 0
         self._due_at = 0.0
@@ -76,8 +87,8 @@ class Prompt:
         """Whether it is one image that `is_small`, or a block of the model's shape that a slice has time for."""
         if isinstance(images, bytes):
             return is_small(images)
-        fits = images.shape[1:] == self._model.manifest.input.shape and 0 < len(images) <= self._max_batch
-        return fits and len(images) * self._cost_s <= LONGEST_SLICE_S
+        fits = images.shape[1:] == self._spec.shape and 0 < len(images) <= self._max_batch
+        return fits and self._takes_blocks and len(images) * self._cost_s <= LONGEST_SLICE_S
 
     def put(self, images: bytes | Pixels, tell: Callable[[PromptResult | None], None], soon: Post) -> None:
         """Has an image embedded, or a block.
@@ -119,29 +130,35 @@ class Prompt:
         return batch
 
     def _embed(self, batch: Sequence[_Waiting], start: float) -> list[PromptResult | None]:
-        spec = self._model.manifest.input
-        pixels = np.empty((sum(each.count for each in batch), *spec.shape), np.uint8)
-        ends, end = [0], 0
+        count = sum(each.count for each in batch)
+        pixels = np.empty((count, *self._spec.shape), np.uint8)
+        ends = [0]
         for each in batch:
-            try:
-                if isinstance(each.images, bytes):
-                    pixels[end] = read_image(each.images, spec, self._limits, len(each.images))
-                else:
-                    pixels[end : end + each.count] = each.images
-                end += each.count
-            except ImageError:
-                pass
-            ends.append(end)
-        if not end:
-            return [None] * len(batch)
-        decoded_at = time.perf_counter()
-        means = self._model.encode(pixels[:end]).mean
-        now = time.perf_counter()
-        self._cost_s = 0.9 * self._cost_s + 0.1 * (now - start) / end
-        self._on_batch(end, now - decoded_at)
-        return [
-            PromptResult(means[first:last], Timings(decoded_at - start, start - each.since, now - decoded_at))
-            if last > first
-            else None
-            for each, first, last in zip(batch, ends, ends[1:], strict=False)
-        ]
+            ends.append(ends[-1] + self._read(each, pixels[ends[-1] :]))
+        results: list[PromptResult | None] = [None] * len(batch)
+        if ends[-1]:
+            decoded_at = time.perf_counter()
+            means = self._model.encode(pixels[: ends[-1]]).mean
+            now = time.perf_counter()
+            self._statistics.batch(ends[-1], now - decoded_at)
+            self._on_batch(ends[-1], now - decoded_at)
+            for place, (first, last) in enumerate(itertools.pairwise(ends)):
+                if last > first:
+                    since = batch[place].since
+                    timings = Timings(decoded_at - start, start - since, now - decoded_at)
+                    self._statistics.success(now - since, timings)
+                    results[place] = PromptResult(means[first:last], timings)
+        self._cost_s = 0.9 * self._cost_s + 0.1 * (time.perf_counter() - start) / count
+        return results
+
+    def _read(self, waiting: _Waiting, pixels: Pixels) -> int:
+        """Writes the images to the front of the pixels, and returns how many there are: none if it is a bad one."""
+        images = waiting.images
+        if not isinstance(images, bytes):
+            pixels[: waiting.count] = images
+            return waiting.count
+        try:
+            pixels[0] = read_image(images, self._spec, self._limits, len(images))
+        except ImageError:  # which its sender is told the long way
+            return 0
+        return 1

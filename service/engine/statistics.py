@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from service.engine.ticket import Ticket
+from service.engine.ticket import Ticket, Timings
 
 __all__ = ["Counts", "Statistics", "Total"]
 
@@ -65,18 +65,23 @@ class Statistics:
             self._counts.batches.setdefault(items, Total()).add(seconds)
             self._counts.last_run_at = time.time()
 
+    def success(self, seconds: float, timings: Timings) -> None:
+        """Counts a request all of whose items have a result, that many seconds after it was admitted."""
+        with self._lock:
+            self._counts.succeeded.add(seconds)
+            self._counts.decode.add(timings.decode_s)
+            self._counts.queue.add(timings.queue_s)
+            self._counts.inference.add(timings.inference_s)
+
     def counts(self) -> Counts:
         """A copy that changes no more."""
         with self._lock:
             return copy.deepcopy(self._counts)
 
     def _settled(self, admitted_at: float, ticket: Ticket[Any]) -> None:
-        seconds, timings = time.perf_counter() - admitted_at, ticket.timings
+        seconds = time.perf_counter() - admitted_at
+        if ticket.succeeded:
+            self.success(seconds, ticket.timings)
+            return
         with self._lock:
-            if not ticket.succeeded:
-                self._counts.failed.add(seconds)
-                return
-            self._counts.succeeded.add(seconds)
-            self._counts.decode.add(timings.decode_s)
-            self._counts.queue.add(timings.queue_s)
-            self._counts.inference.add(timings.inference_s)
+            self._counts.failed.add(seconds)

@@ -13,15 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import uvicorn
 from fastapi import FastAPI
 
 from service.api.app import create_app
 from service.api.express_protocol import express_protocol
+from service.api.express_queue import QueuedRequest
 from service.api.repository import Repository
 from service.api.settings import Settings
+from service.engine.images import Pixels, encode_png
 from service.engine.lane import Lane
+from service.engine.prompt import Prompt
 from service.engine.runtime import Work
 from service.engine.ticket import Ticket
 
@@ -185,3 +189,48 @@ def streaming() -> Callable[..., contextlib.AbstractContextManager[Stream]]:
             stream.socket.close()
 
     return enter
+
+
+@pytest.fixture
+def pngs() -> list[bytes]:
+    """Forty plain images of the model's size."""
+    rng = np.random.default_rng(1)
+    return [encode_png(rng.integers(0, 256, (28, 28, 1), dtype=np.uint8)) for _ in range(40)]
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The images that went past the queue; of a block its bytes."""
+    images: list[bytes] = []
+    put = Prompt.put
+
+    def note(self: Prompt, image: bytes | Pixels, *rest: Any) -> None:
+        images.append(image if isinstance(image, bytes) else image.tobytes())
+        put(self, image, *rest)
+
+    monkeypatch.setattr(Prompt, "put", note)
+    return images
+
+
+@pytest.fixture
+def queued(monkeypatch: pytest.MonkeyPatch) -> list[QueuedRequest]:
+    """The requests that went through the queue on the shortest way."""
+    requests: list[QueuedRequest] = []
+    begin = QueuedRequest.__init__
+
+    def note(self: QueuedRequest, *given: Any) -> None:
+        requests.append(self)
+        begin(self, *given)
+
+    monkeypatch.setattr(QueuedRequest, "__init__", note)
+    return requests
+
+
+@pytest.fixture
+def slow(start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A server whose model is not quick, and whose queue has room for four."""
+    monkeypatch.setattr("service.api.repository.QUICK_S", 0.0)
+    monkeypatch.setattr("service.engine.runtime.QUICK_S", 0.0)
+    running = start(queue_items=4)
+    assert running.repository.prompt is None
+    return running

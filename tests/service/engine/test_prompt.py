@@ -26,7 +26,9 @@ def batches() -> list[int]:
 
 @pytest.fixture
 def prompt(engine: Engine, batches: list[int]) -> Prompt:
-    return Prompt(engine.model, engine.runtime.limits, 16, lambda items, _: batches.append(items))
+    return Prompt(
+        engine.model, engine.runtime.limits, 16, engine.statistics["embed"], lambda items, _: batches.append(items)
+    )
 
 
 def embed(prompt: Prompt, images: list[bytes]) -> list[PromptResult | None]:
