@@ -1,14 +1,16 @@
 """`simvae-serve`: starts the server, and ends it so that no accepted request is lost."""
 
 import socket
+from multiprocessing.sharedctypes import RawArray
 from pathlib import Path
 from typing import Annotated
 
 import structlog
 import typer
 
+from service.api.acceptor import ABSENT
 from service.api.ending import give_reason
-from service.api.listening import ListenError, listen, url_of
+from service.api.listening import ListenError, bind, url_of
 from service.api.logs import configure_logging
 from service.api.metrics_folder import metrics_folder
 from service.api.settings import Settings, SettingsError, read_settings
@@ -37,22 +39,22 @@ def serve(settings: Settings) -> int:
 def _serve_alone(settings: Settings) -> int:
     from service.api.server import serve_alone  # noqa: PLC0415
 
-    return serve_alone(settings, _listen(settings))
+    return serve_alone(settings, _bind(settings))
 
 
 def _serve_with_workers(settings: Settings) -> int:
     with metrics_folder():
         from service.api.server import serve_as_worker  # noqa: PLC0415
 
-        with _listen(settings) as listener:  # the port is free; each worker then listens for itself
-            port = listener.getsockname()[1]
-        return Supervisor(serve_as_worker, (settings.model_copy(update={"port": port}),), settings.workers).run()
+        with _bind(settings) as listener:
+            counts = RawArray("l", [ABSENT] * settings.workers)
+            return Supervisor(serve_as_worker, (settings, listener, counts), settings.workers, listener.close).run()
 
 
-def _listen(settings: Settings) -> socket.socket:
-    listener = listen(settings)
-    _log.info("listening", url=url_of(listener), docs=f"{url_of(listener)}/docs", workers=settings.workers)
-    return listener
+def _bind(settings: Settings) -> socket.socket:
+    bound = bind(settings)
+    _log.info("listening", url=url_of(bound), docs=f"{url_of(bound)}/docs", workers=settings.workers)
+    return bound
 
 
 @_app.command(

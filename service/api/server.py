@@ -1,7 +1,9 @@
 """The process that answers: the only one of a server, or one of several that a supervisor keeps."""
 
+import asyncio
 import contextlib
 import ctypes
+import functools
 import gc
 import multiprocessing
 import os
@@ -10,16 +12,19 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable, MutableSequence
 from multiprocessing.synchronize import Event
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
+from service.api.acceptor import ABSENT, Acceptor
 from service.api.app import create_app
 from service.api.ending import STOP_SIGNALS, give_reason
 from service.api.express_protocol import express_protocol
-from service.api.listening import BACKLOG, ListenError, handles, listen
+from service.api.listening import BACKLOG
 from service.api.logs import configure_logging
 from service.api.repository import Repository
 from service.api.settings import Settings
@@ -28,9 +33,21 @@ __all__ = ["serve_alone", "serve_as_worker"]
 
 
 class _Server(uvicorn.Server):
-    """Stops when the models cannot be served any more, and tells readiness of a signal before it closes the socket."""
+    """Takes connections beside other processes, and stops when the models cannot be served any more.
 
-    def __init__(self, app: FastAPI, settings: Settings) -> None:
+    Readiness is told of a signal before the socket is closed.
+
+    Args:
+        app: Of `create_app`.
+        settings: Of the server.
+        listener: Bound to its port.
+        counts: See `Acceptor`.
+        index: See `Acceptor`.
+    """
+
+    def __init__(
+        self, app: FastAPI, settings: Settings, listener: socket.socket, counts: MutableSequence[int], index: int
+    ) -> None:
         config = uvicorn.Config(
             app,
             http=express_protocol(app),  # type: ignore[arg-type]  # uvicorn's type is a class's, its call any callable's
@@ -46,7 +63,23 @@ class _Server(uvicorn.Server):
         self._repository: Repository = app.state.repository
         self._repository.on_failure = self.give_up
         self._repository.on_loaded = _settle_memory
+        self._listener, self._counts, self._index = listener, counts, index
         self.failed = False
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """uvicorn's, which would have libuv take connections: one a turn, and without regard to other processes."""
+        await super().startup(sockets=sockets or [])
+        self._listener.listen(BACKLOG)
+        protocol_class: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
+        protocol = functools.partial(
+            protocol_class,
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        connections = self.server_state.connections
+        acceptor: Any = Acceptor(self._listener, protocol, lambda: len(connections), self._counts, self._index)
+        self.servers.append(acceptor)  # of which uvicorn asks no more than to close
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._repository.begin_drain()
@@ -73,7 +106,7 @@ def serve_alone(settings: Settings, listener: socket.socket) -> int:
 
     Args:
         settings: Of the server.
-        listener: Of its port.
+        listener: Bound to its port.
 
     Returns:
         The exit code: 0, or 1 when the models could not be loaded.
@@ -81,36 +114,38 @@ def serve_alone(settings: Settings, listener: socket.socket) -> int:
     app = create_app(settings)
     repository: Repository = app.state.repository
     _ignore_repeated_signals()
-    _Server(app, settings).run(sockets=handles(listener))
+    _Server(app, settings, listener, [0], 0).run()
     return 0 if repository.failure is None else give_reason(str(repository.failure))
 
 
-def serve_as_worker(serving: Event, settings: Settings) -> None:
-    """One process of several; loads its models, then listens on the port that they share.
+def serve_as_worker(
+    serving: Event, index: int, settings: Settings, listener: socket.socket, counts: MutableSequence[int]
+) -> None:
+    """One process of several; loads its models, then takes connections of the listener that they share.
 
     Args:
         serving: Set once it does.
-        settings: Of the server, with the port to listen on.
+        index: Its number, from 0.
+        settings: Of the server.
+        listener: Bound to the port.
+        counts: Connections of each process, in memory that they share.
     """
+    counts[index] = ABSENT
     configure_logging(settings)
     app = create_app(settings)
     repository: Repository = app.state.repository
-    server = _Server(app, settings)
+    server = _Server(app, settings, listener, counts, index)
     for number in STOP_SIGNALS:  # until uvicorn takes them
         signal.signal(number, server.handle_exit)
     repository.start()
     repository.wait()
     if repository.failure is not None:
         sys.exit(give_reason(str(repository.failure)))
-    try:
-        listener = listen(settings, beside_others=True)
-    except ListenError as error:
-        sys.exit(give_reason(str(error)))
     if not server.should_exit:
         _ignore_repeated_signals()
         threading.Thread(target=_watch, args=(repository, server), daemon=True).start()
         serving.set()
-        server.run(sockets=handles(listener))
+        server.run()
     sys.exit(int(server.failed))
 
 

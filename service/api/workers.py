@@ -1,7 +1,7 @@
 """Several server processes on one port: started, replaced when they die, and ended together.
 
-Each has a listener of its own on the same port, between which the kernel divides connections, and listens only once its
-models are loaded: no request meets a process that cannot answer it.
+They share a listener, and each takes connections from it only once its models are loaded: no request meets a process
+that cannot answer it.
 """
 
 import contextlib
@@ -36,12 +36,20 @@ class Supervisor:
 
     Args:
         target: What a process does; importable by name. It returns once a signal told it to.
-        arguments: Of the target; they can be pickled. An event comes first, for the process to set once it serves.
+        arguments: Of the target; they can be pickled. Before them come an event, for the process to set once it serves,
+            and its number, counted from 0, which the one that replaces it has again.
         count: How many processes.
+        at_end: Called before they are told to end.
     """
 
-    def __init__(self, target: Callable[..., None], arguments: tuple[Any, ...], count: int) -> None:
-        self._target, self._arguments = target, arguments
+    def __init__(
+        self,
+        target: Callable[..., None],
+        arguments: tuple[Any, ...],
+        count: int,
+        at_end: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._target, self._arguments, self._at_end = target, arguments, at_end
         # Forks share the memory of what was imported before. On macOS the system's own libraries may not survive one
         # (https://github.com/python/cpython/issues/77906).
         fork = sys.platform == "linux"
@@ -63,7 +71,7 @@ class Supervisor:
         gc.freeze()  # a collector that looks at what forks share writes to it, and so copies it
         failed = False
         with _readable_after_a_signal() as signalled:
-            self._workers = [self._start() for _ in range(self._count)]
+            self._workers = [self._start(index) for index in range(self._count)]
             while not self._stopping and not failed:
                 wait([signalled, *(worker.process.sentinel for worker in self._workers)])
                 failed = not self._replace_dead(signalled)
@@ -72,9 +80,9 @@ class Supervisor:
     def _stop(self, *_: object) -> None:
         self._stopping = True
 
-    def _start(self) -> "_Worker":
+    def _start(self, index: int) -> "_Worker":
         serving = self._context.Event()
-        process = self._context.Process(target=_begin, args=(self._target, serving, *self._arguments))
+        process = self._context.Process(target=_begin, args=(self._target, serving, index, *self._arguments))
         with _signals_blocked():  # one that came to a fork before it is itself would be lost
             process.start()
         return _Worker(process, serving)
@@ -93,10 +101,11 @@ class Supervisor:
             _log.error("a worker died and is replaced", pid=worker.process.pid, exit_code=worker.process.exitcode)
             wait([signalled], self._pause_s)
             if not self._stopping:
-                self._workers[index] = self._start()
+                self._workers[index] = self._start(index)
         return True
 
     def _end(self) -> int:
+        self._at_end()
         for worker in self._workers:
             if worker.process.is_alive():
                 worker.process.terminate()

@@ -25,7 +25,7 @@ def strike():
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def work(serving):
+def work(serving, index):
     print(forks, flush=True)
     serving.set()
     if forks == 1:

@@ -1,0 +1,129 @@
+"""Takes the connections of a listener that several processes may share, so that each has about as many.
+
+Left to itself the kernel deals them out by chance: of four connections to two processes all go to the same one in every
+eighth case, and one core does the work of two. Here a process that has more connections than another leaves the next
+one to that other, for a moment: if nobody has taken it by then, all are busy, and it is taken after all.
+
+Knows no HTTP.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, MutableSequence
+
+__all__ = ["ABSENT", "Acceptor"]
+
+ABSENT = 1 << 30
+"""The count of a process that takes no connections."""
+
+_PATIENCE_S = 0.002
+_AT_ONCE = 8  # turns of the loop are long under load, and of many clients that come at once the last would wait
+_PAUSE_S = 1.0
+_COUNT_S = 0.05
+_log = logging.getLogger(__name__)
+
+
+class Acceptor:
+    """Watches a listener on the running event loop, until it is closed.
+
+    Args:
+        listener: Listens; it becomes non-blocking, and is closed with this.
+        protocol: Makes the protocol of a connection.
+        connections: How many this process has.
+        counts: Connections of every process that shares the listener, in memory that they share.
+        index: This one's place there.
+    """
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        protocol: Callable[[], asyncio.Protocol],
+        connections: Callable[[], int],
+        counts: MutableSequence[int],
+        index: int,
+    ) -> None:
+        self._listener, self._protocol, self._connections = listener, protocol, connections
+        self._counts, self._index = counts, index
+        self._loop = asyncio.get_running_loop()
+        self._beginning: set[asyncio.Task[None]] = set()
+        self._open = True
+        self._pause: asyncio.TimerHandle | None = None
+        listener.setblocking(False)
+        self._watch()
+        self._count_regularly()
+
+    def close(self) -> None:
+        """Takes no more."""
+        self._open = False
+        self._count()
+        self._loop.remove_reader(self._listener)
+        for timer in (self._pause, self._next_count):
+            if timer is not None:
+                timer.cancel()
+        self._listener.close()
+
+    async def wait_closed(self) -> None:
+        """Until those that were taken have their protocols."""
+        await asyncio.gather(*self._beginning, return_exceptions=True)
+
+    def _watch(self) -> None:
+        self._loop.add_reader(self._listener, self._take)
+
+    def _rest(self, seconds: float, then: Callable[[], None]) -> None:
+        """Looks away, as the loop would call again in every turn."""
+        self._loop.remove_reader(self._listener)
+        self._pause = self._loop.call_later(seconds, then)
+
+    def _count(self) -> int:
+        count = self._connections() + len(self._beginning) if self._open else ABSENT
+        self._counts[self._index] = count
+        return count
+
+    def _count_regularly(self) -> None:
+        """For the others to know of connections that ended."""
+        self._count()
+        self._next_count = self._loop.call_later(_COUNT_S, self._count_regularly)
+
+    def _take(self) -> None:
+        for _ in range(_AT_ONCE):
+            if self._count() > min(self._counts):
+                self._rest(_PATIENCE_S, self._take_what_is_left)
+                return
+            if not self._accept():
+                return
+
+    def _take_what_is_left(self) -> None:
+        """Of others that had time for it nobody has taken these."""
+        self._watch()
+        if self._count() <= min(self._counts):
+            self._take()
+            return
+        for _ in range(_AT_ONCE):
+            if not self._accept():
+                return
+
+    def _accept(self) -> bool:
+        """False when there is nothing to take, or no means to."""
+        try:
+            connection, _ = self._listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return False
+        except OSError:  # too many open files, for one: every turn would find the same
+            _log.exception("A connection cannot be taken; the next try is in a second.")
+            self._rest(_PAUSE_S, self._watch)
+            return False
+        task = self._loop.create_task(self._begin(connection))
+        self._beginning.add(task)
+        task.add_done_callback(self._begun)
+        return True
+
+    async def _begin(self, connection: socket.socket) -> None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await self._loop.connect_accepted_socket(self._protocol, connection)
+
+    def _begun(self, task: "asyncio.Task[None]") -> None:
+        self._beginning.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.debug("A connection was lost before it began.", exc_info=task.exception())
+        self._count()
