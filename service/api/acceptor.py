@@ -18,7 +18,8 @@ ABSENT = 1 << 30
 """The count of a process that takes no connections."""
 
 _PATIENCE_S = 0.002
-_AT_ONCE = 8  # turns of the loop are long under load, and of many clients that come at once the last would wait
+_AT_ONCE, _LEFT_AT_ONCE = 128, 8
+"""Turns of the loop are long under load: if one took few, of many clients that come at once the last would wait."""
 _PAUSE_S = 1.0
 _COUNT_S = 0.05
 _log = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ class Acceptor:
         if self._count() <= min(self._counts):
             self._take()
             return
-        for _ in range(_AT_ONCE):
+        for _ in range(_LEFT_AT_ONCE):
             if not self._accept():
                 return
 

@@ -13,27 +13,27 @@ import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Literal, get_args
 
 import numpy as np
-import orjson
 from fastapi.routing import APIRoute
 from starlette.types import Scope
 
 from service.api.auth import check_keys
 from service.api.errors import TABLE, ApiError, ItemError, UnauthorizedError
+from service.api.express_answer import EmbedAnswer, http_answer
 from service.api.express_queue import QueuedRequest
 from service.api.inputs import UNKNOWN_TYPES, without_parameters
 from service.api.negotiation import JSON, NPY
-from service.api.npy import read_npy, write_npy
-from service.api.observe import REQUEST_ID, Observe
-from service.api.outputs import identity, model_headers, server_timing
+from service.api.npy import read_npy
+from service.api.observe import Observe
 from service.api.repository import Repository
 from service.api.requests import IndexedRequest
 from service.api.settings import MIB, Settings
-from service.engine.engine import Engine
 from service.engine.formats import sniff_format
 from service.engine.images import ImageError, Pixels
+from service.engine.priority import Priority
 from service.engine.prompt import PromptResult
 
 __all__ = ["Express", "PlainRequest"]
@@ -46,7 +46,12 @@ _GIVEN = {
     b"application/json, text/plain, */*": JSON,  # of a widespread client for browsers
     NPY.encode(): NPY,
 }
-_ID_HEADER = REQUEST_ID.lower().encode()
+_PRIORITIES: dict[bytes, Priority] = {
+    b"": "interactive",
+    b"priority=interactive": "interactive",
+    b"priority=bulk": "bulk",
+}
+_PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 _MOST_BYTES = 64 * 1024
 """Of a body; what the server holds for a connection anyway, before anybody asks for it."""
 _WHOLE_SECONDS = re.compile(rb"[1-9][0-9]{0,5}")  # a shorter timeout is for those who keep it at every step
@@ -61,12 +66,12 @@ class PlainRequest:
     """What is sent and what is wanted, as far as the head of a request tells.
 
     Attributes:
-        sent: One encoded image, or a `.npy` of pixels.
+        sent: One encoded image, or a `.npy` of pixels; None if it is more than is embedded here.
         given: The media type of the answer.
         within_s: Seconds from its arrival until it is too late.
     """
 
-    sent: Sent
+    sent: Sent | None
     given: str
     within_s: float
 
@@ -91,9 +96,10 @@ class Express:
         self._keys, self._most_images = settings.api_keys, min(settings.max_items, settings.queue_items)
         self._asking = {b"content-encoding", b"expect", *([b"origin"] if settings.cors_origins else [])}
         timeout_s = settings.request_timeout_s
-        self._plain = {(sent, given): PlainRequest(sent, given, timeout_s) for sent in _SENT for given in (JSON, NPY)}
+        kinds = [(sent, given) for sent in (*_SENT, None) for given in (JSON, NPY)]
+        self._plain = {(sent, given): PlainRequest(sent, given, timeout_s) for sent, given in kinds}
         self._more = {"Vary": "Origin"} if settings.cors_origins else {}
-        self._answers: dict[str, _Answer] = {}
+        self._answers: dict[str, EmbedAnswer] = {}
 
     def plain(self, scope: Scope) -> PlainRequest | None:
         """What a request asks for, if its head asks for nothing that is not given here; None for the long way.
@@ -101,15 +107,19 @@ class Express:
         Raises:
             QueueFullError: Its body need not be read.
         """
-        if not self._open or scope["path"] != self._route.path or scope["method"] != "POST" or scope["query_string"]:
+        priority = _PRIORITIES.get(scope["query_string"])
+        if not self._open or scope["path"] != self._route.path or scope["method"] != "POST" or priority is None:
             return None
         request = self._read(scope["headers"])
         if request is None or self._repository.default is None or not self._may(scope):
             return None
         self._observe.begin(scope)
-        if self._repository.prompt is None:
-            self._repository.check_room("interactive", request.within_s)
-        return request
+        if scope["query_string"]:
+            request = replace(request, sent=None)
+        if request.sent is None or self._repository.prompt is None:
+            scope["state"]["priority"] = priority
+            self._repository.check_room(priority, request.within_s)
+        return None if request.sent is None else request
 
     def embed(
         self,
@@ -139,7 +149,7 @@ class Express:
         if engine is None or images is None:
             return None
         if request.given not in self._answers:
-            self._answers[request.given] = _Answer(engine, request.given, self._more)
+            self._answers[request.given] = EmbedAnswer(engine, request.given, self._more)
         if prompt is not None and prompt.wait_s <= _LONGEST_WAIT_S and prompt.takes(images):
             prompt.put(images, tell, loop.call_soon)
             return _let_be
@@ -149,12 +159,21 @@ class Express:
         left_s = scope["state"]["arrived"] + request.within_s - time.monotonic()
         return QueuedRequest(engine, items, left_s, tell, loop).cancel
 
-    def refuse(self, scope: Scope, error: Exception) -> None:
-        """Has the application say no more than this; the request is then counted and answered as refused there."""
+    def refuse(self, scope: Scope, error: Exception, more: Iterable[tuple[bytes, bytes]]) -> bytes:
+        """The whole answer to an error, and the request is counted.
+
+        Args:
+            scope: Of the request.
+            error: Why it is refused.
+            more: Headers of the server's.
+        """
         if isinstance(error, ItemError) and isinstance(error.cause, ImageError):
             self._repository.metrics.image_errors.labels(TABLE[type(error.cause)].name).inc()
         scope["route"] = self._route
-        scope["state"]["refusal"] = error
+        response = self._observe.refuse(scope, error)
+        head = b"HTTP/1.1 %d %b\r\n" % (response.status_code, _PHRASES.get(response.status_code, b""))
+        vary = [(name.lower().encode(), value.encode()) for name, value in self._more.items()]
+        return http_answer(head, [*response.raw_headers, *vary, *more], bytes(response.body))
 
     def answer(
         self, scope: Scope, request: PlainRequest, found: PromptResult, more: Iterable[tuple[bytes, bytes]]
@@ -178,15 +197,14 @@ class Express:
         found = dict(reversed(headers))  # of several by one name, the first counts, as everywhere
         if not self._asking.isdisjoint(found):
             return None
-        sent, given = _sent(found.get(b"content-type", b"")), _GIVEN.get(found.get(b"accept", b"*/*"))
-        length, within = found.get(b"content-length", b""), found.get(b"x-request-timeout")
-        small = length.isdigit() and len(length) <= 8 and int(length) <= _MOST_BYTES
-        if sent is None or given is None or not small:
+        given = _GIVEN.get(found.get(b"accept", b"*/*"))
+        kind, within = _kind(found.get(b"content-type", b"")), found.get(b"x-request-timeout")
+        if given is None or kind is None or not (within is None or _WHOLE_SECONDS.fullmatch(within)):
             return None
-        plain = self._plain[sent, given]
-        if within is None:
-            return plain
-        return replace(plain, within_s=min(float(within), plain.within_s)) if _WHOLE_SECONDS.fullmatch(within) else None
+        length = found.get(b"content-length", b"")
+        small = length.isdigit() and len(length) <= 8 and int(length) <= _MOST_BYTES
+        plain = self._plain[kind if small and kind != "many" else None, given]
+        return plain if within is None else replace(plain, within_s=min(float(within), plain.within_s))
 
     def _may(self, scope: Scope) -> bool:
         if self._keys:
@@ -205,39 +223,15 @@ class Express:
         return pixels if 0 < len(pixels) <= self._most_images else None
 
 
-class _Answer:
-    """The answers of one model in one media type, but for what differs from one to the next."""
-
-    def __init__(self, engine: Engine, media_type: str, more: dict[str, str]) -> None:
-        self._json = media_type == JSON
-        content = identity(engine) | {"dim": engine.manifest.embedding.dim, "embeddings": [], "errors": []}
-        before, gap, after = orjson.dumps(content).partition(b'"embeddings":')
-        self._before, self._after = before + gap, after.removeprefix(b"[]")
-        headers = {**model_headers(engine), "Content-Type": media_type, **more}
-        lines = [f"{name.lower()}: {value}\r\n" for name, value in headers.items()]
-        self._head = "".join(["HTTP/1.1 200 OK\r\n", *lines]).encode("latin-1")
-
-    def write(self, found: PromptResult, request_id: str, more: Iterable[tuple[bytes, bytes]]) -> bytes:
-        if self._json:
-            rows = orjson.dumps(found.means, option=orjson.OPT_SERIALIZE_NUMPY)
-            body = b"".join((self._before, rows, self._after))
-        else:
-            body = write_npy(found.means)
-        changing = [
-            *more,
-            (b"content-length", b"%d" % len(body)),
-            (b"server-timing", server_timing(found.timings)),
-            (_ID_HEADER, request_id.encode()),
-        ]
-        return b"".join((self._head, *(b"%b: %b\r\n" % header for header in changing), b"\r\n", body))
-
-
 @functools.lru_cache(64)
-def _sent(content_type: bytes) -> Sent | None:
+def _kind(content_type: bytes) -> Sent | Literal["many"] | None:
+    """What a body holds: what can be embedded here, or many images; None for what is read in ways of its own."""
     name = without_parameters(content_type.decode("latin-1"))
     if name == NPY:
         return "pixels"
-    return "image" if name.startswith("image/") or name in UNKNOWN_TYPES else None
+    if name.startswith("image/") or name in UNKNOWN_TYPES:
+        return "image"
+    return "many" if name in {JSON, "multipart/form-data"} else None
 
 
 def _let_be() -> None:

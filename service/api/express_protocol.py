@@ -64,6 +64,8 @@ class ExpressProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """What a cycle calls at its end; a request that came before it was asked for has its turn then."""
+        if self.cycle.response_complete:
+            self.cycle.body = bytearray()  # what came of a body that was refused is not kept until the next
         super().on_response_complete()
         self._be_patient()
 
@@ -110,47 +112,61 @@ class ExpressProtocol(HttpToolsProtocol):
         return awaited
 
     def _embed(self, cycle: RequestResponseCycle, request: PlainRequest) -> None:
-        tell = functools.partial(self._end, cycle, request)
+        body, cycle.body = bytes(cycle.body), bytearray()
+        tell = functools.partial(self._end, cycle, request, body)
         try:
-            cancel = self._express.embed(_scope(cycle), request, bytes(cycle.body), tell, self.loop)
+            cancel = self._express.embed(_scope(cycle), request, body, tell, self.loop)
         except EngineError as error:
             self._refuse(cycle, error)
             return
         if cancel is None:
-            super()._start_asgi_task(cycle, self.app)
+            self._hand_over(cycle, body)
         else:
             self._running = cycle, cancel
 
-    def _end(self, cycle: RequestResponseCycle, request: PlainRequest, found: PromptResult | Exception | None) -> None:
+    def _end(
+        self, cycle: RequestResponseCycle, request: PlainRequest, body: bytes, found: PromptResult | Exception | None
+    ) -> None:
         if self._running is None:  # the client is gone
             return
         self._running = None
         if found is None:
-            super()._start_asgi_task(cycle, self.app)
+            self._hand_over(cycle, body)
         elif isinstance(found, Exception):
             self._refuse(cycle, found)
         else:
             self._answer(cycle, request, found)
 
-    def _refuse(self, cycle: RequestResponseCycle, error: Exception) -> None:
-        self._running = None
-        self._express.refuse(_scope(cycle), error)
+    def _hand_over(self, cycle: RequestResponseCycle, body: bytes) -> None:
+        """To the application, as if nobody had looked at it."""
+        cycle.body = bytearray(body)
         super()._start_asgi_task(cycle, self.app)
 
     def _answer(self, cycle: RequestResponseCycle, request: PlainRequest, found: PromptResult) -> None:
-        headers = cycle.default_headers if cycle.keep_alive else [*cycle.default_headers, (b"connection", b"close")]
         try:
-            content = self._express.answer(_scope(cycle), request, found, headers)
+            content = self._express.answer(_scope(cycle), request, found, _headers(cycle))
         except Exception as error:  # others wait to be told after this one
             self._refuse(cycle, error)
+        else:
+            self._write(cycle, content)
+
+    def _refuse(self, cycle: RequestResponseCycle, error: Exception) -> None:
+        self._running = None
+        self._write(cycle, self._express.refuse(_scope(cycle), error, _headers(cycle)))
+
+    def _write(self, cycle: RequestResponseCycle, content: bytes) -> None:
+        cycle.response_started = cycle.response_complete = True
+        if cycle.disconnected:
             return
         self.transport.write(content)
-        cycle.response_started = cycle.response_complete = True
-        cycle.body = bytearray()  # a connection that waits for its next request keeps the cycle of this one
         if not cycle.keep_alive:
             self.transport.close()
         cycle.on_response()
         cycle.on_response = _nothing  # as uvicorn does: it holds the connection, which holds the cycle
+
+
+def _headers(cycle: RequestResponseCycle) -> list[tuple[bytes, bytes]]:
+    return cycle.default_headers if cycle.keep_alive else [*cycle.default_headers, (b"connection", b"close")]
 
 
 def _scope(cycle: RequestResponseCycle) -> Scope:

@@ -8,6 +8,7 @@ import time
 
 import structlog
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.errors import Problem, is_expected
@@ -52,17 +53,12 @@ class Observe:
                 message["headers"] = [*message["headers"], id_header]
             await send(message)
 
-        refusal: Exception | None = scope["state"].pop("refusal", None)  # found out before the application was asked
         try:
-            if refusal is None:
-                await self._app(scope, receive, send_with_id)
-            else:
-                await _raise(refusal)
+            await self._app(scope, receive, send_with_id)
         except Exception as error:
-            if not is_expected(error):
-                _log.exception("unexpected failure", request_id=request_id)
+            response = self._response(Request(scope, receive), error)
             if not status:
-                await problem_response(Request(scope, receive), error)(scope, receive, send_with_id)
+                await response(scope, receive, send_with_id)
         finally:
             self.end(scope, status or _CLIENT_GONE)
 
@@ -103,6 +99,19 @@ class Observe:
             **({} if problem is None else {"problem": problem.kind.name}),
         )
 
+    def refuse(self, scope: Scope, error: Exception) -> Response:
+        """The answer to what went wrong before an application was asked; the request is counted and logged."""
+        request_id = self.begin(scope)
+        response = self._response(Request(scope), error)
+        response.raw_headers.append((_ID_HEADER, request_id.encode()))
+        self.end(scope, response.status_code)
+        return response
+
+    def _response(self, request: Request, error: Exception) -> Response:
+        if not is_expected(error):
+            _log.error("unexpected failure", request_id=request.state.request_id, exc_info=error)
+        return problem_response(request, error)
+
     def _new_id(self) -> str:
         return f"{self._prefix}{next(self._ids):016x}"
 
@@ -112,7 +121,3 @@ class Observe:
             self._metrics.dropped.labels(name).inc()
         elif status in {401, 429, 503} or name in {"body-too-large", "too-many-items", "request-too-large"}:
             self._metrics.rejected.labels(name).inc()
-
-
-async def _raise(error: Exception) -> None:
-    raise error
