@@ -11,18 +11,40 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, MutableSequence
+from typing import Any
 
-__all__ = ["ABSENT", "Acceptor"]
+__all__ = ["ABSENT", "Acceptor", "Connections"]
 
 ABSENT = 1 << 30
 """The count of a process that takes no connections."""
 
 _PATIENCE_S = 0.002
-_AT_ONCE, _LEFT_AT_ONCE = 128, 8
+_AT_ONCE, _LEFT_AT_ONCE = 128, 2
 """Turns of the loop are long under load: if one took few, of many clients that come at once the last would wait."""
 _PAUSE_S = 1.0
-_COUNT_S = 0.05
 _log = logging.getLogger(__name__)
+
+
+class Connections(set[Any]):
+    """Those that are open; whenever one comes or goes, the others are told their number.
+
+    Args:
+        changed: Called then.
+    """
+
+    def __init__(self, changed: Callable[[], object]) -> None:
+        super().__init__()
+        self._changed = changed
+
+    def add(self, connection: object) -> None:
+        """One more."""
+        super().add(connection)
+        self._changed()
+
+    def discard(self, connection: object) -> None:
+        """One less."""
+        super().discard(connection)
+        self._changed()
 
 
 class Acceptor:
@@ -30,38 +52,39 @@ class Acceptor:
 
     Args:
         listener: Listens; it becomes non-blocking, and is closed with this.
-        protocol: Makes the protocol of a connection.
-        connections: How many this process has.
+        protocol: Makes the protocol of a connection, which adds itself to `connections` and discards itself at its end.
         counts: Connections of every process that shares the listener, in memory that they share.
         index: This one's place there.
+
+    Attributes:
+        connections: This process's.
     """
 
     def __init__(
         self,
         listener: socket.socket,
         protocol: Callable[[], asyncio.Protocol],
-        connections: Callable[[], int],
         counts: MutableSequence[int],
         index: int,
     ) -> None:
-        self._listener, self._protocol, self._connections = listener, protocol, connections
+        self._listener, self._protocol = listener, protocol
         self._counts, self._index = counts, index
+        self.connections = Connections(self._count)
         self._loop = asyncio.get_running_loop()
         self._beginning: set[asyncio.Task[None]] = set()
         self._open = True
         self._pause: asyncio.TimerHandle | None = None
         listener.setblocking(False)
+        self._count()
         self._watch()
-        self._count_regularly()
 
     def close(self) -> None:
         """Takes no more."""
         self._open = False
         self._count()
         self._loop.remove_reader(self._listener)
-        for timer in (self._pause, self._next_count):
-            if timer is not None:
-                timer.cancel()
+        if self._pause is not None:
+            self._pause.cancel()
         self._listener.close()
 
     async def wait_closed(self) -> None:
@@ -77,14 +100,9 @@ class Acceptor:
         self._pause = self._loop.call_later(seconds, then)
 
     def _count(self) -> int:
-        count = self._connections() + len(self._beginning) if self._open else ABSENT
+        count = len(self.connections) + len(self._beginning) if self._open else ABSENT
         self._counts[self._index] = count
         return count
-
-    def _count_regularly(self) -> None:
-        """For the others to know of connections that ended."""
-        self._count()
-        self._next_count = self._loop.call_later(_COUNT_S, self._count_regularly)
 
     def _take(self) -> None:
         for _ in range(_AT_ONCE):

@@ -77,8 +77,8 @@ class _Server(uvicorn.Server):
             server_state=self.server_state,
             app_state=self.lifespan.state,
         )
-        connections = self.server_state.connections
-        acceptor: Any = Acceptor(self._listener, protocol, lambda: len(connections), self._counts, self._index)
+        acceptor: Any = Acceptor(self._listener, protocol, self._counts, self._index)
+        self.server_state.connections = acceptor.connections  # where uvicorn's protocols enter and leave
         self.servers.append(acceptor)  # of which uvicorn asks no more than to close
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

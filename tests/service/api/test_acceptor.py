@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from service.api.acceptor import ABSENT, Acceptor
+from service.api.acceptor import ABSENT, Acceptor, Connections
 from service.api.listening import BACKLOG, ListenError, bind
 from service.api.settings import Settings
 
@@ -19,7 +19,7 @@ from service.api.settings import Settings
 class Connection(asyncio.Protocol):
     """Adds itself to those of its process while it is open."""
 
-    def __init__(self, connections: set["Connection"]) -> None:
+    def __init__(self, connections: Connections) -> None:
         self.connections = connections
 
     def connection_made(self, _: asyncio.BaseTransport) -> None:
@@ -33,10 +33,8 @@ class Process:
     """What stands for a process here: an acceptor and its connections, on the loop that all share."""
 
     def __init__(self, listener: socket.socket, counts: list[int], index: int) -> None:
-        self.connections: set[Connection] = set()
-        self.acceptor = Acceptor(
-            listener.dup(), lambda: Connection(self.connections), lambda: len(self.connections), counts, index
-        )
+        self.acceptor = Acceptor(listener.dup(), lambda: Connection(self.connections), counts, index)
+        self.connections = self.acceptor.connections
 
 
 @pytest.fixture
@@ -101,7 +99,6 @@ def test_connections_that_end_make_room(listener: socket.socket) -> None:
         with clients(listener, 4):
             await until(lambda: sum(len(each.connections) for each in processes) == 4)
         await until(lambda: not any(each.connections for each in processes))
-        await asyncio.sleep(0.1)  # they count for each other twenty times a second
         with clients(listener, 2):
             await until(lambda: sum(len(each.connections) for each in processes) == 2)
             most = max(len(each.connections) for each in processes)
@@ -128,11 +125,10 @@ def test_want_of_descriptors_is_logged_and_outlived(
             return super().accept()
 
     async def take() -> None:
-        connections = set[Connection]()
         shared = Exhausted(fileno=listener.dup().detach())
-        acceptor = Acceptor(shared, lambda: Connection(connections), lambda: len(connections), [0], 0)
+        acceptor = Acceptor(shared, lambda: Connection(acceptor.connections), [0], 0)
         with clients(listener, 1):
-            await until(lambda: len(connections) == 1)
+            await until(lambda: len(acceptor.connections) == 1)
         acceptor.close()
 
     uvloop.run(take())
