@@ -68,6 +68,9 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """uvicorn's, which would have libuv take connections: one a turn, and without regard to other processes."""
+        if sys.platform == "win32":  # whose event loop has no way to watch a listener but its own
+            await super().startup(sockets=[self._listener])
+            return
         await super().startup(sockets=sockets or [])
         self._listener.listen(BACKLOG)
         protocol_class: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
