@@ -50,7 +50,7 @@ def standardise(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def rotate(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
-    """Both sets in the principal axes of the training items; as they are where finding those would take too long.
+    """Both sets in the principal axes of the training items; as they are where those take too long to find or are not.
 
     A penalised linear model stays what it was, for its penalty is the same in every orthonormal basis and its weights
     lie in the span of the training items; but L-BFGS is many times faster there, since it can be told the scale of
@@ -66,13 +66,22 @@ def rotate(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
     count, size = train.shape
     if min(count, size) > _MOST_AXES:
         return train, test
+    try:
+        axes = _principal_axes(train)
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # LAPACK did not converge: it takes longer without
+        return train, test
+    return train @ axes, test @ axes
+
+
+def _principal_axes(train: Tensor) -> Tensor:
+    count, size = train.shape
     if count < size:  # the same axes from the smaller matrix of inner products
         values, vectors = torch.linalg.eigh(train.double() @ train.double().T / count)
         scale = (count * values).clamp(min=_LEAST_VALUE * count * float(values[-1].clamp(min=1e-30))).rsqrt()
-        axes = train.T @ (vectors * scale).to(train.dtype)
+        axes: Tensor = train.T @ (vectors * scale).to(train.dtype)
     else:
         axes = torch.linalg.eigh((train.T @ train / count).double()).eigenvectors.to(train.dtype)
-    return train @ axes, test @ axes
+    return axes
 
 
 def fit_logistic(

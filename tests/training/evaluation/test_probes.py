@@ -177,3 +177,16 @@ def test_principal_axes_keep_distances_of_training_items_however_many_dimensions
     assert turned.shape == (items, min(items, size))
     torch.testing.assert_close(torch.cdist(turned, turned), torch.cdist(train, train), rtol=1e-4, atol=2e-2)
     torch.testing.assert_close(asked @ turned.T, test @ train.T, rtol=1e-3, atol=1e-2)
+
+
+def test_axes_that_are_not_found_leave_both_sets_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: torch.Tensor) -> None:
+        raise torch.linalg.LinAlgError(
+            "the algorithm failed to converge"
+        )  # as it may on one machine and not on another
+
+    monkeypatch.setattr(torch.linalg, "eigh", fail)
+    train, test = torch.randn(20, 4), torch.randn(5, 4)
+    turned, asked = rotate(train, test)
+    assert turned is train
+    assert asked is test
