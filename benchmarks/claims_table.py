@@ -79,9 +79,10 @@ def section(data: str, found: dict[str, Any]) -> str:
     factors = list(first["evaluation"]["representations"][0]["style"])
     style: dict[str, Measure] = {"mean": style_score, **{name: _factor(name) for name in factors}}
     minutes = sum(run["seconds"] for run in found["runs"]) / 60
-    commits = dict.fromkeys(run["code_version"] for run in found["runs"])
+    commits = list(dict.fromkeys(run["code_version"] for run in found["runs"]))
+    many = f" to {commits[-1]} ({len(commits)} of them)" if len(commits) > 1 else ""
     origin = (
-        f"Commit{'s' * (len(commits) > 1)} {', '.join(commits)}; {first['views']:,.0f} views per run, "
+        f"Commit{'s' * bool(many)} {commits[0]}{many}; {first['views']:,.0f} views per run, "
         f"seeds {', '.join(map(str, seeds))}; {len(found['runs'])} runs, {minutes:.0f} minutes of training in all.\n"
     )
     return "\n".join(
