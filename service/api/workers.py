@@ -106,13 +106,13 @@ class Supervisor:
 
     def _end(self) -> int:
         self._at_end()
-        for worker in self._workers:
-            if worker.process.is_alive():
-                worker.process.terminate()
+        alive = [worker for worker in self._workers if worker.process.is_alive()]  # how others died was told then
+        for worker in alive:
+            worker.process.terminate()
         for worker in self._workers:
             worker.process.join()
             worker.bury()
-        return int(any(worker.process.exitcode for worker in self._workers if worker.serving.is_set()))
+        return int(any(worker.process.exitcode for worker in alive if worker.serving.is_set()))
 
 
 class _Worker:

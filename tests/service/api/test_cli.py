@@ -204,8 +204,17 @@ def test_a_worker_that_dies_is_replaced_and_the_others_go_on(tiny_bundle: Path, 
         first = children(process)
         victim = min(first)
         os.kill(victim, signal.SIGKILL)
-        wait_until(lambda: len(children(process)) == 2 and victim not in children(process))
+        wait_until(lambda: len(children(process) - {victim}) == 2)
         assert httpx.post(f"{url}/embed", content=png).status_code == 200
+        process.terminate()
+        assert process.wait(30) == 0
+
+
+def test_a_signal_that_comes_before_a_dead_worker_is_replaced_ends_well(tiny_bundle: Path) -> None:
+    with serving("--models", str(tiny_bundle), "--workers", "2") as (process, _):
+        wait_until(lambda: len(children(process)) == 2)
+        os.kill(min(children(process)), signal.SIGKILL)
+        wait_until(lambda: len(children(process)) == 1)
         process.terminate()
         assert process.wait(30) == 0
 
