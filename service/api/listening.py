@@ -4,7 +4,7 @@ import socket
 
 from service.api.settings import Settings
 
-__all__ = ["BACKLOG", "ListenError", "bind", "url_of"]
+__all__ = ["BACKLOG", "ListenError", "bind", "start", "url_of"]
 
 BACKLOG = 2048
 """Connections that may wait to be taken."""
@@ -27,14 +27,30 @@ def bind(settings: Settings) -> socket.socket:
         bound.bind((settings.host, settings.port))
     except OSError as error:
         bound.close()
-        raise ListenError(
-            f"Expected to listen on {settings.host} port {settings.port}; {error.strerror or error}. "
-            "Choose another with --host and --port."
-        ) from error
+        raise _refused(settings.host, settings.port, error) from error
     return bound
+
+
+def start(bound: socket.socket) -> None:
+    """Listens; where that is done already it changes nothing.
+
+    Raises:
+        ListenError: Another process that had bound the port, too, has come before.
+    """
+    try:
+        bound.listen(BACKLOG)
+    except OSError as error:
+        host, port = bound.getsockname()[:2]
+        raise _refused(host, port, error) from error
 
 
 def url_of(bound: socket.socket) -> str:
     """Where clients find it."""
     host, port = bound.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _refused(host: str, port: int, error: OSError) -> ListenError:
+    return ListenError(
+        f"Expected to listen on {host} port {port}; {error.strerror or error}. Choose another with --host and --port."
+    )

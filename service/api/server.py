@@ -24,7 +24,7 @@ from service.api.acceptor import ABSENT, Acceptor
 from service.api.app import create_app
 from service.api.ending import STOP_SIGNALS, give_reason
 from service.api.express_protocol import express_protocol
-from service.api.listening import BACKLOG
+from service.api.listening import BACKLOG, ListenError, start
 from service.api.logs import configure_logging
 from service.api.repository import Repository
 from service.api.settings import Settings
@@ -72,7 +72,6 @@ class _Server(uvicorn.Server):
             await super().startup(sockets=[self._listener])
             return
         await super().startup(sockets=sockets or [])
-        self._listener.listen(BACKLOG)
         protocol_class: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
         protocol = functools.partial(
             protocol_class,
@@ -113,11 +112,16 @@ def serve_alone(settings: Settings, listener: socket.socket) -> int:
 
     Returns:
         The exit code: 0, or 1 when the models could not be loaded.
+
+    Raises:
+        ListenError: Another process has come before.
     """
     app = create_app(settings)
     repository: Repository = app.state.repository
-    _ignore_repeated_signals()
-    _Server(app, settings, listener, [0], 0).run()
+    server = _Server(app, settings, listener, [0], 0)
+    _obey_signals(server)
+    start(listener)
+    server.run()
     return 0 if repository.failure is None else give_reason(str(repository.failure))
 
 
@@ -138,14 +142,16 @@ def serve_as_worker(
     app = create_app(settings)
     repository: Repository = app.state.repository
     server = _Server(app, settings, listener, counts, index)
-    for number in STOP_SIGNALS:  # until uvicorn takes them
-        signal.signal(number, server.handle_exit)
+    _obey_signals(server)
     repository.start()
     repository.wait()
     if repository.failure is not None:
         sys.exit(give_reason(str(repository.failure)))
+    try:
+        start(listener)
+    except ListenError as error:
+        sys.exit(give_reason(str(error)))
     if not server.should_exit:
-        _ignore_repeated_signals()
         threading.Thread(target=_watch, args=(repository, server), daemon=True).start()
         serving.set()
         server.run()
@@ -162,7 +168,7 @@ def _watch(repository: Repository, server: _Server) -> None:
             server.give_up()
 
 
-def _ignore_repeated_signals() -> None:
-    """For uvicorn raises the signal again once it has drained; by then it was obeyed, and the exit code must be 0."""
+def _obey_signals(server: _Server) -> None:
+    """From now on: uvicorn takes signals once its loop runs, and raises them again, to this, once it has drained."""
     for number in STOP_SIGNALS:
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, server.handle_exit)

@@ -12,7 +12,7 @@ import pytest
 import uvloop
 
 from service.api.acceptor import ABSENT, Acceptor, Connections
-from service.api.listening import BACKLOG, ListenError, bind
+from service.api.listening import BACKLOG, ListenError, bind, start
 from service.api.settings import Settings
 
 
@@ -144,3 +144,13 @@ def test_a_port_that_is_taken_is_one_sentence(tmp_path: Path, listener: socket.s
 def test_what_is_bound_keeps_nobody_waiting_before_it_listens(tmp_path: Path) -> None:
     with bind(Settings(models=tmp_path, port=0)) as bound, pytest.raises(ConnectionRefusedError):
         socket.create_connection(bound.getsockname())
+
+
+def test_of_two_that_bound_a_port_the_one_that_listens_later_is_told(tmp_path: Path) -> None:
+    with (
+        bind(Settings(models=tmp_path, port=0)) as first,
+        bind(Settings(models=tmp_path, port=first.getsockname()[1])) as second,
+    ):
+        start(first)
+        with pytest.raises(ListenError, match=r"Choose another with --host and --port"):
+            start(second)
