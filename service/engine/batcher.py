@@ -31,6 +31,8 @@ Outcomes = Sequence[Outcome]
 
 _WORTH_SHARING_S = 0.004
 """Work that takes less is not divided between threads: what they share of the interpreter costs more than is won."""
+_NEVER_TOO_LONG = 4
+"""So few items are run together however long they take, as a model may be much slower with one than with a few."""
 
 
 class Batcher:
@@ -40,6 +42,7 @@ class Batcher:
         settle: Called with items and their outcomes, once for every item that was put.
         on_batch: Called after each run that succeeded, with its number of items and its seconds.
         threads: How many batches may run at a time.
+        longest_s: What would take longer is run in several batches.
     """
 
     def __init__(
@@ -47,16 +50,18 @@ class Batcher:
         settle: Callable[[Outcomes], None],
         on_batch: Callable[[int, float], None] | None = None,
         threads: int = 1,
+        longest_s: float = math.inf,
     ) -> None:
         self._settle = settle
         self._on_batch = on_batch
+        self._longest_s = longest_s
         self._lanes: dict[Lane[Any, Any], deque[Item]] = {}
         self._pace: dict[Lane[Any, Any], float] = {}
         self._turns = Turns()
         self._turn_size: dict[Lane[Any, Any], int] = {}
         self._errands = Errands()
         self._open = True
-        self._idle = 0
+        self._idle = self._running = 0
         self._wake = threading.Condition()
         # Daemons, because a library must not keep a program alive that forgot to close it.
         names = ["inference", *(f"inference-{number}" for number in range(2, threads + 1))]
@@ -115,6 +120,7 @@ class Batcher:
             thread.join(timeout_s)
 
     def _work(self, number: int) -> None:
+        cpu.give_way()
         try:
             while self._step(number):
                 pass
@@ -134,6 +140,7 @@ class Batcher:
                 if not self._lanes:
                     return False
                 lane, items, refused = self._take()
+                self._running += len(items)
                 alone = len(items) == 1 and not self._lanes and self._idle == len(self._threads) - 1
                 alone = alone and self.pace_s(lane) >= cpu.WORTH_DIVIDING_S
             if self._lanes:
@@ -152,6 +159,8 @@ class Batcher:
             self._stop()  # first, so that whoever is told finds it closed
             self._settle([(item, not_run()) for item in items])
             raise
+        with self._wake:
+            self._running -= count
         if lane.priority == "bulk":
             self._turn_size[lane] = turn_size(self._turn_size.get(lane, 1), count, time.perf_counter() - taken_at)
         return True
@@ -182,9 +191,16 @@ class Batcher:
         return min(lanes, key=lambda lane: self._lanes[lane][0].admitted_at)
 
     def _share(self, lane: Lane[Any, Any], count: int) -> int:
-        """How many of the items that wait this thread takes: all, or its part if the others are free and it pays."""
-        worth = count * self._pace.get(lane, 0.0) >= _WORTH_SHARING_S
-        return -(-count // (self._idle + 1)) if worth else count
+        """How many of the items that wait this thread takes.
+
+        All of them, unless it pays to divide the work: then an equal part of what waits and what runs, or one thread
+        would hold most of it, and keep those who asked for it waiting, for as long as the load lasts.
+        """
+        pace_s = self._pace.get(lane, 0.0)
+        if count * pace_s < _WORTH_SHARING_S:
+            return count
+        share = -(-(count + self._running) // len(self._threads))
+        return min(share, max(_NEVER_TOO_LONG, int(min(self._longest_s / pace_s, lane.max_batch))))
 
     def _decode(self, items: list[Item]) -> None:
         """Decodes what was put undecoded; what cannot be, or is not wanted any more, is settled and taken out."""

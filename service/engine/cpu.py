@@ -1,14 +1,18 @@
-"""How many CPUs this process may really use, and how they are shared between decoding and inference."""
+"""How many CPUs this process may really use, and how they are shared between decoding, inference and the rest."""
 
+import contextlib
 import math
 import os
+import sys
+import threading
 from pathlib import Path
 
-__all__ = ["WORTH_DIVIDING_S", "decode_threads", "inference_threads", "runners", "usable_cpus"]
+__all__ = ["WORTH_DIVIDING_S", "decode_threads", "give_way", "inference_threads", "runners", "usable_cpus"]
 
 WORTH_DIVIDING_S = 0.001
 """A lone item that takes less is not divided between CPUs: waking more threads costs more than they win."""
 
+_NICER_BY = 10
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -35,6 +39,18 @@ def inference_threads(cpus: int) -> int:
 def decode_threads(cpus: int) -> int:
     """The threads that decode images: what one run leaves, because decoding a photo costs about as much."""
     return max(1, cpus - inference_threads(cpus))
+
+
+def give_way() -> None:
+    """Has the calling thread give way to others of this process that want the CPU.
+
+    For those that compute without end: a loop that answers and refuses requests beside them would get no more of the
+    CPU than each of them, and what arrives would wait for it. Only Linux has priorities of single threads.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # a sandbox may forbid it, and nothing depends on it
+            thread = threading.get_native_id()
+            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _NICER_BY)
 
 
 def _affinity() -> int:

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from service.engine import cpu
 from service.engine.priority import Priority, Turns
 
 __all__ = ["DecodePool"]
@@ -18,7 +19,7 @@ class DecodePool:
     """
 
     def __init__(self, threads: int) -> None:
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="decode", initializer=cpu.give_way)
         self._waiting: dict[Priority, deque[Callable[[], None]]] = {"interactive": deque(), "bulk": deque()}
         self._turns = Turns()
         self._lock = threading.Lock()

@@ -28,6 +28,8 @@ __all__ = ["Runtime", "Work"]
 
 _INTERACTIVE_FOR_S = 1.0
 """For so long after an interactive request more of them are expected."""
+_LONGEST_BATCH_S = 0.1
+"""On a CPU a batch that takes longer wins nothing by its size, and all that comes meanwhile waits for its end."""
 
 
 @dataclass(eq=False, slots=True)
@@ -206,8 +208,10 @@ class Runtime:
         with self._lock:
             batcher = self._batchers.get(device)
             if batcher is None and not self._closed:
-                threads = len(read_place(device).gpus) or self.runners
-                batcher = self._batchers[device] = Batcher(self._settle, self._on_batch, threads)
+                gpus = len(read_place(device).gpus)
+                longest_s = math.inf if gpus else _LONGEST_BATCH_S
+                batcher = Batcher(self._settle, self._on_batch, gpus or self.runners, longest_s)
+                self._batchers[device] = batcher
         if batcher is None or not batcher.alive:
             raise NotReadyError("The engine is closed, or its inference thread has died; start it again.")
         return batcher

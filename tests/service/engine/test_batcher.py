@@ -1,5 +1,6 @@
 """Batches form while the thread is busy, fail item by item, and the thread never dies unnoticed."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -112,6 +113,68 @@ def test_free_threads_share_what_waits_if_it_is_worth_it() -> None:
         assert finished.acquire(timeout=WAIT_S)
     batcher.close()
     assert done == [1, 3, 3, 3, 3, 3, 3]
+
+
+class Slow:
+    """A batcher of two threads, and a lane of which an item takes a hundredth of a second and waits for its turn."""
+
+    def __init__(self, longest_s: float = math.inf) -> None:
+        self.sizes: list[int] = []
+        self.inside, self.leave = threading.Semaphore(0), threading.Semaphore(0)
+        self._done = threading.Semaphore(0)
+        self.lane = Lane(self._run, 64)
+        self.batcher = Batcher(lambda outcomes: self._done.release(len(outcomes)), threads=2, longest_s=longest_s)
+        self.put(1)  # from which it learns what an item takes
+        self.leave.release()
+        self.wait(1)
+        assert self.inside.acquire(timeout=WAIT_S)
+        self.sizes.clear()
+
+    def put(self, count: int) -> None:
+        self.batcher.put(self.lane, *(Item(Ticket(1), 0, 0, number) for number in range(count)))
+
+    def wait(self, count: int) -> None:
+        for _ in range(count):
+            assert self._done.acquire(timeout=WAIT_S)
+
+    def _run(self, payloads: Sequence[int]) -> Sequence[int]:
+        self.sizes.append(len(payloads))
+        self.inside.release()
+        assert self.leave.acquire(timeout=WAIT_S)
+        time.sleep(0.01 * len(payloads))
+        return payloads
+
+
+def test_a_thread_takes_no_more_than_its_part_of_what_waits_and_what_runs() -> None:
+    slow = Slow()
+    slow.put(2)  # one for each thread
+    for _ in range(2):
+        assert slow.inside.acquire(timeout=WAIT_S)
+    slow.put(20)
+    slow.leave.release()
+    assert slow.inside.acquire(timeout=WAIT_S)
+    assert slow.sizes == [1, 1, 11]  # of 20 that wait and 1 that runs
+    slow.leave.release(20)
+    slow.wait(22)
+    slow.batcher.close()
+
+
+def test_what_would_take_too_long_is_run_in_several_batches() -> None:
+    slow = Slow(longest_s=0.08)
+    slow.leave.release(20)
+    slow.put(40)
+    slow.wait(40)
+    slow.batcher.close()
+    assert 4 <= max(slow.sizes) <= 8
+
+
+def test_a_few_items_are_run_together_however_long_they_take() -> None:
+    slow = Slow(longest_s=0.001)
+    slow.leave.release(20)
+    slow.put(16)
+    slow.wait(16)
+    slow.batcher.close()
+    assert max(slow.sizes) == 4
 
 
 def test_a_lone_item_has_the_device_to_itself_and_one_beside_others_does_not() -> None:

@@ -1,7 +1,9 @@
 """Whatever happens to items, each gets one outcome and gives its room back."""
 
 import functools
+import os
 import random
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -224,6 +226,23 @@ def test_what_cannot_be_decoded_where_it_is_run_fails_alone(runtime: Runtime) ->
     lane: Lane[int, int] = Lane(lambda payloads: [2 * payload for payload in payloads], 8)
     assert submit(runtime, [*work(1), failing(bad), *work(3)], lane).future.result(WAIT_S) == [2, bad, 6]
     assert runtime.drain(WAIT_S)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of single threads")
+def test_what_computes_gives_way_to_what_answers(runtime: Runtime) -> None:
+    found: list[int] = []
+
+    def look(payload: object = None) -> object:
+        found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        return payload
+
+    ticket: Ticket[object] = Ticket(1)
+    lane: Lane[object, object] = Lane(lambda payloads: [look(payload) for payload in payloads], 8)
+    runtime.submit(ticket, [Work(10, look)], lane, "cpu")
+    ticket.future.result(WAIT_S)
+    look()
+    decoder, runner, other = found
+    assert other < decoder == runner
 
 
 def test_many_clients_that_fail_cancel_and_hurry_leak_nothing() -> None:
