@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from service.engine import cpu
@@ -21,7 +22,7 @@ from service.engine.lane import Lane
 from service.engine.priority import Turns, turn_size
 from service.engine.ticket import Item
 
-__all__ = ["Batcher", "Outcomes"]
+__all__ = ["Batcher", "Hold", "Outcomes"]
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +34,21 @@ _WORTH_SHARING_S = 0.004
 """Work that takes less is not divided between threads: what they share of the interpreter costs more than is won."""
 _NEVER_TOO_LONG = 4
 """So few items are run together however long they take, as a model may be much slower with one than with a few."""
+_INTERACTIVE_FOR_S = 10.0
+"""For so long after an interactive item more are expected, and bulk has short turns, so that they need not wait."""
+
+
+@dataclass(frozen=True)
+class Hold:
+    """How long a device may be held at a time, because whatever comes meanwhile waits for the end.
+
+    Attributes:
+        batch_s: What would take longer is run in several batches.
+        bulk_s: A turn of bulk, where interactive items may come.
+    """
+
+    batch_s: float = math.inf
+    bulk_s: float = 0.01
 
 
 class Batcher:
@@ -42,7 +58,7 @@ class Batcher:
         settle: Called with items and their outcomes, once for every item that was put.
         on_batch: Called after each run that succeeded, with its number of items and its seconds.
         threads: How many batches may run at a time.
-        longest_s: What would take longer is run in several batches.
+        hold: How long the device may be held.
     """
 
     def __init__(
@@ -50,11 +66,11 @@ class Batcher:
         settle: Callable[[Outcomes], None],
         on_batch: Callable[[int, float], None] | None = None,
         threads: int = 1,
-        longest_s: float = math.inf,
+        hold: Hold | None = None,
     ) -> None:
         self._settle = settle
         self._on_batch = on_batch
-        self._longest_s = longest_s
+        self._hold = hold or Hold()
         self._lanes: dict[Lane[Any, Any], deque[Item]] = {}
         self._pace: dict[Lane[Any, Any], float] = {}
         self._turns = Turns()
@@ -62,6 +78,7 @@ class Batcher:
         self._errands = Errands()
         self._open = True
         self._idle = self._running = 0
+        self._interactive_at = -math.inf
         self._wake = threading.Condition()
         # Daemons, because a library must not keep a program alive that forgot to close it.
         names = ["inference", *(f"inference-{number}" for number in range(2, threads + 1))]
@@ -81,6 +98,8 @@ class Batcher:
         """Queues items behind those of their lane; settles them with `NotReadyError` if nothing will ever run them."""
         with self._wake:
             if self._open:
+                if lane.priority == "interactive":
+                    self._interactive_at = time.monotonic()
                 self._lanes.setdefault(lane, deque()).extend(items)
                 self._wake.notify()
                 return
@@ -161,18 +180,20 @@ class Batcher:
             raise
         with self._wake:
             self._running -= count
-        if lane.priority == "bulk":
-            self._turn_size[lane] = turn_size(self._turn_size.get(lane, 1), count, time.perf_counter() - taken_at)
+            short = self._has_short_turns(lane)
+        if short:
+            seconds = time.perf_counter() - taken_at
+            self._turn_size[lane] = turn_size(self._turn_size.get(lane, 1), count, seconds, self._hold.bulk_s)
         return True
 
     def _take(self) -> tuple[Lane[Any, Any], list[Item], list[Outcome]]:
-        """From the lane whose turn it is, up to `max_batch` items that are still wanted; of bulk, up to a slice."""
+        """From the lane whose turn it is, up to `max_batch` items that are still wanted."""
         lane = self._next_lane()
         waiting = self._lanes[lane]
         items: list[Item] = []
         refused: list[Outcome] = []
         most = min(lane.max_batch, self._share(lane, len(waiting)))
-        if lane.priority == "bulk":
+        if self._has_short_turns(lane):
             most = min(most, self._turn_size.get(lane, 1))
         while waiting and len(items) < most:
             item = waiting.popleft()
@@ -190,6 +211,9 @@ class Batcher:
         lanes = (lane for lane in self._lanes if lane.priority == priority)
         return min(lanes, key=lambda lane: self._lanes[lane][0].admitted_at)
 
+    def _has_short_turns(self, lane: Lane[Any, Any]) -> bool:
+        return lane.priority == "bulk" and time.monotonic() - self._interactive_at < _INTERACTIVE_FOR_S
+
     def _share(self, lane: Lane[Any, Any], count: int) -> int:
         """How many of the items that wait this thread takes.
 
@@ -200,7 +224,7 @@ class Batcher:
         if count * pace_s < _WORTH_SHARING_S:
             return count
         share = -(-(count + self._running) // len(self._threads))
-        return min(share, max(_NEVER_TOO_LONG, int(min(self._longest_s / pace_s, lane.max_batch))))
+        return min(share, max(_NEVER_TOO_LONG, int(min(self._hold.batch_s / pace_s, lane.max_batch))))
 
     def _decode(self, items: list[Item]) -> None:
         """Decodes what was put undecoded; what cannot be, or is not wanted any more, is settled and taken out."""

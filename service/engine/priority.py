@@ -14,8 +14,6 @@ PRIORITIES: tuple[Priority, ...] = get_args(Priority)
 
 _PASSES = 7
 """How often in a row bulk is passed over: of eight turns that both wait for, one is bulk's, so it never starves."""
-_SLICE_S = 0.01
-"""How long a turn of bulk may hold a device, because interactive items that come meanwhile wait for its end."""
 
 
 class Turns:
@@ -41,8 +39,8 @@ def room(size: int, priority: Priority) -> int:
     return size - size // 4 if priority == "bulk" else size
 
 
-def turn_size(size: int, items: int, seconds: float) -> int:
-    """How many items the next turn of bulk may have, for it to hold the device no longer than a slice.
+def turn_size(size: int, items: int, seconds: float, slice_s: float) -> int:
+    """How many items the next turn of bulk may have, for it to hold the device no longer than a slice of time.
 
     Doubled and halved rather than divided by the time of one item: a GPU takes for one about as long as for many, so
     from the time of a small batch it would follow that batches must be small.
@@ -51,7 +49,8 @@ def turn_size(size: int, items: int, seconds: float) -> int:
         size: What the last turn might have had, at least 1.
         items: What it had.
         seconds: What it took.
+        slice_s: How long a turn may hold the device.
     """
-    if seconds > _SLICE_S:
+    if seconds > slice_s:
         return max(1, items // 2)
-    return 2 * size if items >= size and seconds <= _SLICE_S / 2 else size
+    return 2 * size if items >= size and seconds <= slice_s / 2 else size

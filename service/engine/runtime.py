@@ -13,7 +13,7 @@ from typing import Any
 
 from service.engine import cpu
 from service.engine.admission import Admission
-from service.engine.batcher import Batcher, Outcomes
+from service.engine.batcher import Batcher, Hold, Outcomes
 from service.engine.decode_pool import DecodePool
 from service.engine.decoding import decode_item
 from service.engine.errors import NotReadyError, not_run
@@ -28,8 +28,8 @@ __all__ = ["Runtime", "Work"]
 
 _INTERACTIVE_FOR_S = 1.0
 """For so long after an interactive request more of them are expected."""
-_LONGEST_BATCH_S = 0.1
-"""On a CPU a batch that takes longer wins nothing by its size, and all that comes meanwhile waits for its end."""
+_HOLD_CPU = Hold(batch_s=0.1, bulk_s=0.005)
+"""A CPU needs for each of many images nearly what it needs for one, so larger batches would win little."""
 
 
 @dataclass(eq=False, slots=True)
@@ -209,8 +209,8 @@ class Runtime:
             batcher = self._batchers.get(device)
             if batcher is None and not self._closed:
                 gpus = len(read_place(device).gpus)
-                longest_s = math.inf if gpus else _LONGEST_BATCH_S
-                batcher = Batcher(self._settle, self._on_batch, gpus or self.runners, longest_s)
+                hold = None if gpus else _HOLD_CPU
+                batcher = Batcher(self._settle, self._on_batch, gpus or self.runners, hold)
                 self._batchers[device] = batcher
         if batcher is None or not batcher.alive:
             raise NotReadyError("The engine is closed, or its inference thread has died; start it again.")

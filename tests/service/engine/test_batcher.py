@@ -1,14 +1,14 @@
 """Batches form while the thread is busy, fail item by item, and the thread never dies unnoticed."""
 
-import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
-from service.engine.batcher import Batcher, Outcomes
+from service.engine.batcher import Batcher, Hold, Outcomes
 from service.engine.errors import (
     DeadlineExceededError,
     DeviceLostError,
@@ -118,12 +118,12 @@ def test_free_threads_share_what_waits_if_it_is_worth_it() -> None:
 class Slow:
     """A batcher of two threads, and a lane of which an item takes a hundredth of a second and waits for its turn."""
 
-    def __init__(self, longest_s: float = math.inf) -> None:
+    def __init__(self, hold: Hold | None = None) -> None:
         self.sizes: list[int] = []
         self.inside, self.leave = threading.Semaphore(0), threading.Semaphore(0)
         self._done = threading.Semaphore(0)
         self.lane = Lane(self._run, 64)
-        self.batcher = Batcher(lambda outcomes: self._done.release(len(outcomes)), threads=2, longest_s=longest_s)
+        self.batcher = Batcher(lambda outcomes: self._done.release(len(outcomes)), threads=2, hold=hold)
         self.put(1)  # from which it learns what an item takes
         self.leave.release()
         self.wait(1)
@@ -160,7 +160,7 @@ def test_a_thread_takes_no_more_than_its_part_of_what_waits_and_what_runs() -> N
 
 
 def test_what_would_take_too_long_is_run_in_several_batches() -> None:
-    slow = Slow(longest_s=0.08)
+    slow = Slow(Hold(batch_s=0.08))
     slow.leave.release(20)
     slow.put(40)
     slow.wait(40)
@@ -169,12 +169,30 @@ def test_what_would_take_too_long_is_run_in_several_batches() -> None:
 
 
 def test_a_few_items_are_run_together_however_long_they_take() -> None:
-    slow = Slow(longest_s=0.001)
+    slow = Slow(Hold(batch_s=0.001))
     slow.leave.release(20)
     slow.put(16)
     slow.wait(16)
     slow.batcher.close()
     assert max(slow.sizes) == 4
+
+
+def test_turns_of_bulk_are_short_where_somebody_may_come_and_long_where_nobody_did(bench: Bench) -> None:
+    bench.occupy()  # whose item is interactive
+    bulk = replace(bench.lane(64), priority="bulk")
+    bench.put(bulk, *range(40))
+    bench.gate.set()
+    bench.wait(41)
+    assert [len(batch) for batch in bench.batches[1:4]] == [1, 2, 4]
+    bench.batcher._interactive_at -= 60
+    bench.busy.clear()
+    bench.gate.clear()
+    bench.put(bulk, 40)
+    assert bench.busy.wait(WAIT_S)
+    bench.put(bulk, *range(41, 101))
+    bench.gate.set()
+    bench.wait(102)
+    assert len(bench.batches[-1]) == 60
 
 
 def test_a_lone_item_has_the_device_to_itself_and_one_beside_others_does_not() -> None:

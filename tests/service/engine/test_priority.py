@@ -30,7 +30,7 @@ def settled_size(overhead_s: float, per_item_s: float, max_batch: int) -> int:
     size = 1
     for _ in range(50):
         items = min(size, max_batch)
-        size = turn_size(size, items, overhead_s + items * per_item_s)
+        size = turn_size(size, items, overhead_s + items * per_item_s, SLICE_S)
     return min(size, max_batch)
 
 
@@ -48,7 +48,7 @@ def test_turns_come_to_fill_a_slice_and_never_pass_it_unless_by_one_item(
 
 
 def test_a_turn_that_found_little_waiting_says_nothing_about_many() -> None:
-    assert turn_size(8, 2, 0.0001) == 8
-    assert turn_size(8, 0, 0.0) == 8
-    assert turn_size(8, 6, 1.0) == 3
-    assert turn_size(1, 1, 1.0) == 1
+    assert turn_size(8, 2, 0.0001, SLICE_S) == 8
+    assert turn_size(8, 0, 0.0, SLICE_S) == 8
+    assert turn_size(8, 6, 1.0, SLICE_S) == 3
+    assert turn_size(1, 1, 1.0, SLICE_S) == 1
