@@ -26,7 +26,7 @@ from service.engine.ticket import Item, Post
 __all__ = ["LONGEST_SLICE_S", "QUICK_S", "Inline", "slice_s"]
 
 _SLICE_S, LONGEST_SLICE_S = 0.01, 0.05  # enough for a request of 32 small images in one batch
-_BULK_SLICE_S, _BULK_EVERY = 0.002, 24
+_BULK_SLICE_S, _BULK_EVERY = 0.0015, 24
 _NOTHING_S = 0.0001  # a turn of the loop in which nothing came takes less
 _LEAST_COST_S = 1e-6  # a clock may say that nothing took no time
 QUICK_S = 0.001

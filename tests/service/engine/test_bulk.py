@@ -128,8 +128,8 @@ def test_a_batch_of_bulk_ends_with_its_slice_of_time_and_an_interactive_one_does
 ) -> None:
     clock = Clock(monkeypatch)
     bench.occupy()
-    bench.submit(bench.lane("bulk", clock.run(0.0045)), "b" * 7)
-    bench.submit(bench.lane("interactive", clock.run(0.0045)), "iiii")
+    bench.submit(bench.lane("bulk", clock.run(0.0022)), "b" * 7)
+    bench.submit(bench.lane("interactive", clock.run(0.0022)), "iiii")
     assert bench.finish() == ["iiii", "b", "bb", "bb", "bb"]
 
 
