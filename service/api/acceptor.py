@@ -18,9 +18,12 @@ __all__ = ["ABSENT", "Acceptor", "Connections"]
 ABSENT = 1 << 30
 """The count of a process that takes no connections."""
 
-_PATIENCE_S = 0.002
-_AT_ONCE, _LEFT_AT_ONCE = 128, 2
+_PATIENCE_S = 0.02
+"""A busy process needs so long to come back to its listener; as short as may be, as somebody waits to be taken."""
+_AT_ONCE = 128
 """Turns of the loop are long under load: if one took few, of many clients that come at once the last would wait."""
+_LEFT_OVER = 8
+"""Of what others leave a process takes an eighth of what it has, so that it gets no further ahead than by that."""
 _PAUSE_S = 1.0
 _log = logging.getLogger(__name__)
 
@@ -118,7 +121,7 @@ class Acceptor:
         if self._count() <= min(self._counts):
             self._take()
             return
-        for _ in range(_LEFT_AT_ONCE):
+        for _ in range(1 + self._count() // _LEFT_OVER):
             if not self._accept():
                 return
 
