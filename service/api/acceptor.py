@@ -9,6 +9,7 @@ Knows no HTTP.
 
 import asyncio
 import logging
+import select
 import socket
 from collections.abc import Callable, MutableSequence
 from typing import Any
@@ -18,8 +19,9 @@ __all__ = ["ABSENT", "Acceptor", "Connections"]
 ABSENT = 1 << 30
 """The count of a process that takes no connections."""
 
-_PATIENCE_S = 0.02
-"""A busy process needs so long to come back to its listener; as short as may be, as somebody waits to be taken."""
+_LOOK_S, _PATIENCE_S = 0.002, 0.02
+"""A busy process needs the second to come back to its listener; the first is how often one that leaves it to others
+looks whether it is its turn by now, as somebody waits to be taken."""
 _AT_ONCE = 128
 """Turns of the loop are long under load: if one took few, of many clients that come at once the last would wait."""
 _LEFT_OVER = 8
@@ -77,6 +79,9 @@ class Acceptor:
         self._beginning: set[asyncio.Task[None]] = set()
         self._open = True
         self._pause: asyncio.TimerHandle | None = None
+        self._left_at: float | None = None
+        self._waiting = select.poll()
+        self._waiting.register(listener, select.POLLIN)
         listener.setblocking(False)
         self._count()
         self._watch()
@@ -110,20 +115,28 @@ class Acceptor:
     def _take(self) -> None:
         for _ in range(_AT_ONCE):
             if self._count() > min(self._counts):
-                self._rest(_PATIENCE_S, self._take_what_is_left)
+                self._leave()
                 return
+            self._left_at = None
             if not self._accept():
                 return
 
-    def _take_what_is_left(self) -> None:
-        """Of others that had time for it nobody has taken these."""
-        self._watch()
-        if self._count() <= min(self._counts):
-            self._take()
+    def _leave(self) -> None:
+        """To others, unless they have had time for it and nobody has taken it."""
+        now = self._loop.time()
+        self._left_at = now if self._left_at is None else self._left_at
+        if now - self._left_at < _PATIENCE_S:
+            self._rest(_LOOK_S, self._look_again)
             return
+        self._left_at = None
         for _ in range(1 + self._count() // _LEFT_OVER):
             if not self._accept():
                 return
+
+    def _look_again(self) -> None:
+        self._watch()
+        if not self._waiting.poll(0):
+            self._left_at = None
 
     def _accept(self) -> bool:
         """False when there is nothing to take, or no means to."""

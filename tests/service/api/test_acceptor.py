@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from service.api import acceptor
 from service.api.acceptor import ABSENT, Acceptor, Connections
 from service.api.listening import BACKLOG, ListenError, bind, start
 from service.api.settings import Settings
@@ -91,6 +92,32 @@ def test_a_process_that_does_not_come_to_it_keeps_nobody_waiting(listener: socke
     counts = [0, 0]  # the other has none, and takes none
     assert uvloop.run(take()) < 5
     assert counts == [ABSENT, 0]
+
+
+@pytest.mark.parametrize(
+    ("patience_s", "others_then", "wanted_s"),
+    [(60.0, 1, 1.0), (0.3, 0, 5.0)],
+    ids=["taken when it is this one's turn", "taken when nobody else has time"],
+)
+def test_what_is_left_to_another_is_looked_at_again(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch, patience_s: float, others_then: int, wanted_s: float
+) -> None:
+    monkeypatch.setattr(acceptor, "_PATIENCE_S", patience_s)
+
+    async def take() -> float:
+        process = Process(listener, counts, 0)
+        with clients(listener, 1):
+            await until(lambda: len(process.connections) == 1)
+            with clients(listener, 1):
+                await asyncio.sleep(0.1)
+                assert len(process.connections) == 1  # the other has none, and it is left to it
+                counts[1] = others_then
+                taken_s = await until(lambda: len(process.connections) == 2)
+        process.acceptor.close()
+        return taken_s
+
+    counts = [0, 0]
+    assert uvloop.run(take()) < wanted_s
 
 
 def test_connections_that_end_make_room(listener: socket.socket) -> None:
