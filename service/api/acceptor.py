@@ -19,9 +19,10 @@ __all__ = ["ABSENT", "Acceptor", "Connections"]
 ABSENT = 1 << 30
 """The count of a process that takes no connections."""
 
-_LOOK_S, _PATIENCE_S = 0.002, 0.02
-"""A busy process needs the second to come back to its listener; the first is how often one that leaves it to others
-looks whether it is its turn by now, as somebody waits to be taken."""
+_LOOK_S, _LOOKS = 0.002, 10
+"""How often one that leaves a connection to others looks whether it is its turn by now, as somebody waits to be
+taken, and how many looks they have, as a busy process needs a moment to come back to its listener. Looks, and not
+seconds: when the whole machine stands still, nobody has had the time."""
 _AT_ONCE = 128
 """Turns of the loop are long under load: if one took few, of many clients that come at once the last would wait."""
 _LEFT_OVER = 8
@@ -79,7 +80,7 @@ class Acceptor:
         self._beginning: set[asyncio.Task[None]] = set()
         self._open = True
         self._pause: asyncio.TimerHandle | None = None
-        self._left_at: float | None = None
+        self._looks = 0
         self._waiting = select.poll()
         self._waiting.register(listener, select.POLLIN)
         listener.setblocking(False)
@@ -117,18 +118,17 @@ class Acceptor:
             if self._count() > min(self._counts):
                 self._leave()
                 return
-            self._left_at = None
+            self._looks = 0
             if not self._accept():
                 return
 
     def _leave(self) -> None:
         """To others, unless they have had time for it and nobody has taken it."""
-        now = self._loop.time()
-        self._left_at = now if self._left_at is None else self._left_at
-        if now - self._left_at < _PATIENCE_S:
+        if self._looks < _LOOKS:
+            self._looks += 1
             self._rest(_LOOK_S, self._look_again)
             return
-        self._left_at = None
+        self._looks = 0
         for _ in range(1 + self._count() // _LEFT_OVER):
             if not self._accept():
                 return
@@ -136,7 +136,7 @@ class Acceptor:
     def _look_again(self) -> None:
         self._watch()
         if not self._waiting.poll(0):
-            self._left_at = None
+            self._looks = 0
 
     def _accept(self) -> bool:
         """False when there is nothing to take, or no means to."""

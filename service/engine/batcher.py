@@ -6,12 +6,10 @@ waits. Knows neither ONNX nor HTTP: a lane is a callable. Every item has a reser
 """
 
 import logging
-import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from service.engine import cpu
@@ -19,36 +17,17 @@ from service.engine.decoding import decode_item
 from service.engine.errands import Errands
 from service.engine.errors import DeviceLostError, InferenceError, blame, not_run
 from service.engine.lane import Lane
-from service.engine.priority import Turns, turn_size
+from service.engine.portions import Hold, Portions
+from service.engine.priority import Turns
 from service.engine.ticket import Item
 
-__all__ = ["Batcher", "Hold", "Outcomes"]
+__all__ = ["Batcher", "Outcomes"]
 
 _log = logging.getLogger(__name__)
 
 Outcome = tuple[Item, object]
 Outcomes = Sequence[Outcome]
 """Items with what became of each: a result, or the error that befell it."""
-
-_WORTH_SHARING_S = 0.004
-"""Work that takes less is not divided between threads: what they share of the interpreter costs more than is won."""
-_NEVER_TOO_LONG = 4
-"""So few items are run together however long they take, as a model may be much slower with one than with a few."""
-_INTERACTIVE_FOR_S = 10.0
-"""For so long after an interactive item more are expected, and bulk has short turns, so that they need not wait."""
-
-
-@dataclass(frozen=True)
-class Hold:
-    """How long a device may be held at a time, because whatever comes meanwhile waits for the end.
-
-    Attributes:
-        batch_s: What would take longer is run in several batches.
-        bulk_s: A turn of bulk, where interactive items may come.
-    """
-
-    batch_s: float = math.inf
-    bulk_s: float = 0.01
 
 
 class Batcher:
@@ -70,15 +49,12 @@ class Batcher:
     ) -> None:
         self._settle = settle
         self._on_batch = on_batch
-        self._hold = hold or Hold()
+        self._portions = Portions(threads, hold or Hold())
         self._lanes: dict[Lane[Any, Any], deque[Item]] = {}
-        self._pace: dict[Lane[Any, Any], float] = {}
         self._turns = Turns()
-        self._turn_size: dict[Lane[Any, Any], int] = {}
         self._errands = Errands()
         self._open = True
-        self._idle = self._running = 0
-        self._interactive_at = -math.inf
+        self._idle = 0
         self._wake = threading.Condition()
         # Daemons, because a library must not keep a program alive that forgot to close it.
         names = ["inference", *(f"inference-{number}" for number in range(2, threads + 1))]
@@ -98,8 +74,7 @@ class Batcher:
         """Queues items behind those of their lane; settles them with `NotReadyError` if nothing will ever run them."""
         with self._wake:
             if self._open:
-                if lane.priority == "interactive":
-                    self._interactive_at = time.monotonic()
+                self._portions.came(lane)
                 self._lanes.setdefault(lane, deque()).extend(items)
                 self._wake.notify()
                 return
@@ -130,7 +105,7 @@ class Batcher:
 
     def pace_s(self, lane: Lane[Any, Any]) -> float:
         """Seconds that an item of a lane takes in a batch, of late; infinite before the first."""
-        return self._pace.get(lane, math.inf)
+        return self._portions.pace_s(lane)
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Settles what waits with `NotReadyError`, and waits for the batches that run."""
@@ -159,7 +134,7 @@ class Batcher:
                 if not self._lanes:
                     return False
                 lane, items, refused = self._take()
-                self._running += len(items)
+                self._portions.taken(len(items))
                 alone = len(items) == 1 and not self._lanes and self._idle == len(self._threads) - 1
                 alone = alone and self.pace_s(lane) >= cpu.WORTH_DIVIDING_S
             if self._lanes:
@@ -179,22 +154,16 @@ class Batcher:
             self._settle([(item, not_run()) for item in items])
             raise
         with self._wake:
-            self._running -= count
-            short = self._has_short_turns(lane)
-        if short:
-            seconds = time.perf_counter() - taken_at
-            self._turn_size[lane] = turn_size(self._turn_size.get(lane, 1), count, seconds, self._hold.bulk_s)
+            self._portions.done(lane, count, time.perf_counter() - taken_at)
         return True
 
     def _take(self) -> tuple[Lane[Any, Any], list[Item], list[Outcome]]:
-        """From the lane whose turn it is, up to `max_batch` items that are still wanted."""
+        """From the lane whose turn it is, a thread's portion of items that are still wanted."""
         lane = self._next_lane()
         waiting = self._lanes[lane]
         items: list[Item] = []
         refused: list[Outcome] = []
-        most = min(lane.max_batch, self._share(lane, len(waiting)))
-        if self._has_short_turns(lane):
-            most = min(most, self._turn_size.get(lane, 1))
+        most = self._portions.of(lane, len(waiting))
         while waiting and len(items) < most:
             item = waiting.popleft()
             if refusal := item.ticket.refusal():
@@ -210,21 +179,6 @@ class Batcher:
         priority = self._turns.next({lane.priority for lane in self._lanes})
         lanes = (lane for lane in self._lanes if lane.priority == priority)
         return min(lanes, key=lambda lane: self._lanes[lane][0].admitted_at)
-
-    def _has_short_turns(self, lane: Lane[Any, Any]) -> bool:
-        return lane.priority == "bulk" and time.monotonic() - self._interactive_at < _INTERACTIVE_FOR_S
-
-    def _share(self, lane: Lane[Any, Any], count: int) -> int:
-        """How many of the items that wait this thread takes.
-
-        All of them, unless it pays to divide the work: then an equal part of what waits and what runs, or one thread
-        would hold most of it, and keep those who asked for it waiting, for as long as the load lasts.
-        """
-        pace_s = self._pace.get(lane, 0.0)
-        if count * pace_s < _WORTH_SHARING_S:
-            return count
-        share = -(-(count + self._running) // len(self._threads))
-        return min(share, max(_NEVER_TOO_LONG, int(min(self._hold.batch_s / pace_s, lane.max_batch))))
 
     def _decode(self, items: list[Item]) -> None:
         """Decodes what was put undecoded; what cannot be, or is not wanted any more, is settled and taken out."""
@@ -269,8 +223,7 @@ class Batcher:
         if len(results) != len(items):
             raise InferenceError(f"Expected {len(items)} results of a batch, found {len(results)}.")
         seconds = time.perf_counter() - started_at
-        pace_s = seconds / len(items)
-        self._pace[lane] = 0.9 * self._pace.get(lane, pace_s) + 0.1 * pace_s
+        self._portions.ran(lane, len(items), seconds)
         lane.statistics.batch(len(items), seconds)
         if self._on_batch:
             self._on_batch(len(items), seconds)

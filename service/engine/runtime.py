@@ -13,7 +13,7 @@ from typing import Any
 
 from service.engine import cpu
 from service.engine.admission import Admission
-from service.engine.batcher import Batcher, Hold, Outcomes
+from service.engine.batcher import Batcher, Outcomes
 from service.engine.decode_pool import DecodePool
 from service.engine.decoding import decode_item
 from service.engine.errors import NotReadyError, not_run
@@ -21,6 +21,7 @@ from service.engine.images import DecodeLimits
 from service.engine.inline import QUICK_S, Inline
 from service.engine.lane import Lane
 from service.engine.place import read_place
+from service.engine.portions import Hold
 from service.engine.priority import Priority
 from service.engine.ticket import Item, Ticket, announce, settle
 

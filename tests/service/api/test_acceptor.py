@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from service.api import acceptor
 from service.api.acceptor import ABSENT, Acceptor, Connections
 from service.api.listening import BACKLOG, ListenError, bind, start
 from service.api.settings import Settings
@@ -95,14 +94,14 @@ def test_a_process_that_does_not_come_to_it_keeps_nobody_waiting(listener: socke
 
 
 @pytest.mark.parametrize(
-    ("patience_s", "others_then", "wanted_s"),
-    [(60.0, 1, 1.0), (0.3, 0, 5.0)],
+    ("looks", "others_then", "wanted_s"),
+    [(30_000, 1, 1.0), (150, 0, 5.0)],
     ids=["taken when it is this one's turn", "taken when nobody else has time"],
 )
 def test_what_is_left_to_another_is_looked_at_again(
-    listener: socket.socket, monkeypatch: pytest.MonkeyPatch, patience_s: float, others_then: int, wanted_s: float
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch, looks: int, others_then: int, wanted_s: float
 ) -> None:
-    monkeypatch.setattr(acceptor, "_PATIENCE_S", patience_s)
+    monkeypatch.setattr("service.api.acceptor._LOOKS", looks)
 
     async def take() -> float:
         process = Process(listener, counts, 0)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from service.engine.batcher import Batcher, Hold, Outcomes
+from service.engine.batcher import Batcher, Outcomes
 from service.engine.errors import (
     DeadlineExceededError,
     DeviceLostError,
@@ -17,6 +17,7 @@ from service.engine.errors import (
     RequestCancelledError,
 )
 from service.engine.lane import Lane
+from service.engine.portions import Hold
 from service.engine.ticket import Item, Ticket
 
 WAIT_S = 20
@@ -159,22 +160,16 @@ def test_a_thread_takes_no_more_than_its_part_of_what_waits_and_what_runs() -> N
     slow.batcher.close()
 
 
-def test_what_would_take_too_long_is_run_in_several_batches() -> None:
-    slow = Slow(Hold(batch_s=0.08))
+@pytest.mark.parametrize(("batch_s", "least", "most"), [(0.08, 4, 8), (0.001, 4, 4)])
+def test_what_would_take_too_long_is_run_in_several_batches_but_never_of_very_few(
+    batch_s: float, least: int, most: int
+) -> None:
+    slow = Slow(Hold(batch_s))
     slow.leave.release(20)
     slow.put(40)
     slow.wait(40)
     slow.batcher.close()
-    assert 4 <= max(slow.sizes) <= 8
-
-
-def test_a_few_items_are_run_together_however_long_they_take() -> None:
-    slow = Slow(Hold(batch_s=0.001))
-    slow.leave.release(20)
-    slow.put(16)
-    slow.wait(16)
-    slow.batcher.close()
-    assert max(slow.sizes) == 4
+    assert least <= max(slow.sizes) <= most
 
 
 def test_turns_of_bulk_are_short_where_somebody_may_come_and_long_where_nobody_did(bench: Bench) -> None:
@@ -184,7 +179,7 @@ def test_turns_of_bulk_are_short_where_somebody_may_come_and_long_where_nobody_d
     bench.gate.set()
     bench.wait(41)
     assert [len(batch) for batch in bench.batches[1:4]] == [1, 2, 4]
-    bench.batcher._interactive_at -= 60
+    bench.batcher._portions._interactive_at -= 60
     bench.busy.clear()
     bench.gate.clear()
     bench.put(bulk, 40)
