@@ -11,13 +11,11 @@ import asyncio
 import logging
 import select
 import socket
-from collections.abc import Callable, MutableSequence
-from typing import Any
+from collections.abc import Callable
 
-__all__ = ["ABSENT", "Acceptor", "Connections"]
+from service.api.connections import Connections
 
-ABSENT = 1 << 30
-"""The count of a process that takes no connections."""
+__all__ = ["Acceptor"]
 
 _LOOK_S, _LOOKS = 0.002, 10
 """How often one that leaves a connection to others looks whether it is its turn by now, as somebody waits to be
@@ -31,66 +29,31 @@ _PAUSE_S = 1.0
 _log = logging.getLogger(__name__)
 
 
-class Connections(set[Any]):
-    """Those that are open; whenever one comes or goes, the others are told their number.
-
-    Args:
-        changed: Called then.
-    """
-
-    def __init__(self, changed: Callable[[], object]) -> None:
-        super().__init__()
-        self._changed = changed
-
-    def add(self, connection: object) -> None:
-        """One more."""
-        super().add(connection)
-        self._changed()
-
-    def discard(self, connection: object) -> None:
-        """One less."""
-        super().discard(connection)
-        self._changed()
-
-
 class Acceptor:
     """Watches a listener on the running event loop, until it is closed.
 
     Args:
         listener: Listens; it becomes non-blocking, and is closed with this.
         protocol: Makes the protocol of a connection, which adds itself to `connections` and discards itself at its end.
-        counts: Connections of every process that shares the listener, in memory that they share.
-        index: This one's place there.
-
-    Attributes:
-        connections: This process's.
+        connections: Of this process, which know of those of others.
     """
 
     def __init__(
-        self,
-        listener: socket.socket,
-        protocol: Callable[[], asyncio.Protocol],
-        counts: MutableSequence[int],
-        index: int,
+        self, listener: socket.socket, protocol: Callable[[], asyncio.Protocol], connections: Connections
     ) -> None:
-        self._listener, self._protocol = listener, protocol
-        self._counts, self._index = counts, index
-        self.connections = Connections(self._count)
+        self._listener, self._protocol, self._connections = listener, protocol, connections
         self._loop = asyncio.get_running_loop()
-        self._beginning: set[asyncio.Task[None]] = set()
-        self._open = True
         self._pause: asyncio.TimerHandle | None = None
         self._looks = 0
         self._waiting = select.poll()
         self._waiting.register(listener, select.POLLIN)
         listener.setblocking(False)
-        self._count()
+        connections.open()
         self._watch()
 
     def close(self) -> None:
         """Takes no more."""
-        self._open = False
-        self._count()
+        self._connections.close()
         self._loop.remove_reader(self._listener)
         if self._pause is not None:
             self._pause.cancel()
@@ -98,7 +61,7 @@ class Acceptor:
 
     async def wait_closed(self) -> None:
         """Until those that were taken have their protocols."""
-        await asyncio.gather(*self._beginning, return_exceptions=True)
+        await self._connections.wait_begun()
 
     def _watch(self) -> None:
         self._loop.add_reader(self._listener, self._take)
@@ -108,14 +71,9 @@ class Acceptor:
         self._loop.remove_reader(self._listener)
         self._pause = self._loop.call_later(seconds, then)
 
-    def _count(self) -> int:
-        count = len(self.connections) + len(self._beginning) if self._open else ABSENT
-        self._counts[self._index] = count
-        return count
-
     def _take(self) -> None:
         for _ in range(_AT_ONCE):
-            if self._count() > min(self._counts):
+            if self._connections.ahead:
                 self._leave()
                 return
             self._looks = 0
@@ -129,7 +87,8 @@ class Acceptor:
             self._rest(_LOOK_S, self._look_again)
             return
         self._looks = 0
-        for _ in range(1 + self._count() // _LEFT_OVER):
+        self._connections.keep()
+        for _ in range(1 + self._connections.count // _LEFT_OVER):
             if not self._accept():
                 return
 
@@ -148,17 +107,9 @@ class Acceptor:
             _log.exception("A connection cannot be taken; the next try is in a second.")
             self._rest(_PAUSE_S, self._watch)
             return False
-        task = self._loop.create_task(self._begin(connection))
-        self._beginning.add(task)
-        task.add_done_callback(self._begun)
+        self._connections.begin(self._begin(connection))
         return True
 
     async def _begin(self, connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await self._loop.connect_accepted_socket(self._protocol, connection)
-
-    def _begun(self, task: "asyncio.Task[None]") -> None:
-        self._beginning.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            _log.debug("A connection was lost before it began.", exc_info=task.exception())
-        self._count()

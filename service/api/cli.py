@@ -8,7 +8,7 @@ from typing import Annotated
 import structlog
 import typer
 
-from service.api.acceptor import ABSENT
+from service.api.connections import ABSENT
 from service.api.ending import give_reason
 from service.api.listening import ListenError, bind, url_of
 from service.api.logs import configure_logging
@@ -48,7 +48,13 @@ def _serve_with_workers(settings: Settings) -> int:
 
         with _bind(settings) as listener:
             counts = RawArray("l", [ABSENT] * settings.workers)
-            return Supervisor(serve_as_worker, (settings, listener, counts), settings.workers, listener.close).run()
+
+            def forget(index: int) -> None:
+                counts[index] = ABSENT
+
+            arguments = settings, listener, counts
+            supervisor = Supervisor(serve_as_worker, arguments, settings.workers, listener.close, forget)
+            return supervisor.run()
 
 
 def _bind(settings: Settings) -> socket.socket:

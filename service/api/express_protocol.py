@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from service.api.connections import Connections
 from service.api.express import Express, PlainRequest
 from service.engine.errors import EngineError
 from service.engine.prompt import PromptResult
@@ -27,13 +28,14 @@ _BODY_S = 0.05
 _Awaited = tuple[RequestResponseCycle, PlainRequest]
 
 
-def express_protocol(app: FastAPI) -> Callable[..., asyncio.Protocol]:
+def express_protocol(app: FastAPI, connections: Connections) -> Callable[..., asyncio.Protocol]:
     """What uvicorn takes as its setting `http`.
 
     Args:
         app: Of `create_app`.
+        connections: Of the server that takes it.
     """
-    return functools.partial(ExpressProtocol, app.state.express)
+    return functools.partial(ExpressProtocol, app.state.express, connections)
 
 
 class ExpressProtocol(HttpToolsProtocol):
@@ -41,12 +43,13 @@ class ExpressProtocol(HttpToolsProtocol):
 
     Args:
         express: Takes what it can.
+        connections: Those that the server has open.
         given: What uvicorn makes its protocols with.
     """
 
-    def __init__(self, express: Express, **given: Any) -> None:
+    def __init__(self, express: Express, connections: Connections, **given: Any) -> None:
         super().__init__(**given)
-        self._express = express
+        self._express, self._connections = express, connections
         self._awaited: _Awaited | None = None
         self._patience: asyncio.TimerHandle | None = None
         self._running: tuple[RequestResponseCycle, Callable[[], None]] | None = None
@@ -59,6 +62,9 @@ class ExpressProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """What the parser calls at the end of a body."""
         super().on_message_complete()
+        cycle = self.cycle  # not before now: what is closed while a body comes loses the answer
+        if cycle.keep_alive and not cycle.response_started and not self.pipeline:
+            cycle.keep_alive = not self._connections.gives_up(self)
         if self._awaited is not None and self._awaited[0] is self.cycle:
             self._embed(*self._settle(self._awaited))
 

@@ -20,8 +20,9 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from service.api.acceptor import ABSENT, Acceptor
+from service.api.acceptor import Acceptor
 from service.api.app import create_app
+from service.api.connections import Connections
 from service.api.ending import STOP_SIGNALS, give_reason
 from service.api.express_protocol import express_protocol
 from service.api.listening import BACKLOG, ListenError, start
@@ -41,16 +42,17 @@ class _Server(uvicorn.Server):
         app: Of `create_app`.
         settings: Of the server.
         listener: Bound to its port.
-        counts: See `Acceptor`.
-        index: See `Acceptor`.
+        counts: See `Connections`.
+        index: See `Connections`.
     """
 
     def __init__(
         self, app: FastAPI, settings: Settings, listener: socket.socket, counts: MutableSequence[int], index: int
     ) -> None:
+        connections = Connections(counts, index)
         config = uvicorn.Config(
             app,
-            http=express_protocol(app),  # type: ignore[arg-type]  # uvicorn's type is a class's, its call any callable's
+            http=express_protocol(app, connections),  # type: ignore[arg-type]  # uvicorn's type is a class's, its call any callable's
             log_config=None,
             access_log=False,
             proxy_headers=False,  # nothing here asks who the client is
@@ -63,7 +65,8 @@ class _Server(uvicorn.Server):
         self._repository: Repository = app.state.repository
         self._repository.on_failure = self.give_up
         self._repository.on_loaded = _settle_memory
-        self._listener, self._counts, self._index = listener, counts, index
+        self._listener = listener
+        self._connections = self.server_state.connections = connections  # where uvicorn's protocols enter and leave
         self.failed = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -79,8 +82,7 @@ class _Server(uvicorn.Server):
             server_state=self.server_state,
             app_state=self.lifespan.state,
         )
-        acceptor: Any = Acceptor(self._listener, protocol, self._counts, self._index)
-        self.server_state.connections = acceptor.connections  # where uvicorn's protocols enter and leave
+        acceptor: Any = Acceptor(self._listener, protocol, self._connections)
         self.servers.append(acceptor)  # of which uvicorn asks no more than to close
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -137,7 +139,6 @@ def serve_as_worker(
         listener: Bound to the port.
         counts: Connections of each process, in memory that they share.
     """
-    counts[index] = ABSENT
     configure_logging(settings)
     app = create_app(settings)
     repository: Repository = app.state.repository

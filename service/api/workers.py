@@ -40,6 +40,7 @@ class Supervisor:
             and its number, counted from 0, which the one that replaces it has again.
         count: How many processes.
         at_end: Called before they are told to end.
+        at_death: Called with the number of one that ended by itself, before it is replaced.
     """
 
     def __init__(
@@ -48,8 +49,10 @@ class Supervisor:
         arguments: tuple[Any, ...],
         count: int,
         at_end: Callable[[], None] = lambda: None,
+        at_death: Callable[[int], None] = lambda _: None,
     ) -> None:
-        self._target, self._arguments, self._at_end = target, arguments, at_end
+        self._target, self._arguments = target, arguments
+        self._at_end, self._at_death = at_end, at_death
         # Forks share the memory of what was imported before. On macOS the system's own libraries may not survive one
         # (https://github.com/python/cpython/issues/77906).
         fork = sys.platform == "linux"
@@ -93,6 +96,7 @@ class Supervisor:
             if worker.process.is_alive() or self._stopping:
                 continue
             worker.bury()
+            self._at_death(index)
             self._served = self._served or any(each.serving.is_set() for each in self._workers)
             if not self._served:
                 return False

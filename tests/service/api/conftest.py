@@ -19,6 +19,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.api.app import create_app
+from service.api.connections import Connections
 from service.api.express_protocol import express_protocol
 from service.api.express_queue import QueuedRequest
 from service.api.repository import Repository
@@ -106,11 +107,13 @@ class Stream:
 
 
 @contextlib.contextmanager
-def run_server(settings: Settings, *, wait: bool = True) -> Generator[Running]:
+def run_server(settings: Settings, *, wait: bool = True, connections: Connections | None = None) -> Generator[Running]:
     app = create_app(settings)
-    http: Any = express_protocol(app)
+    connections = Connections([0], 0) if connections is None else connections
+    http: Any = express_protocol(app, connections)
     config = uvicorn.Config(app, http=http, port=0, log_config=None, access_log=False, timeout_graceful_shutdown=5)
     server = uvicorn.Server(config)
+    server.server_state.connections = connections
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

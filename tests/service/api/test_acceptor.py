@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from service.api.acceptor import ABSENT, Acceptor, Connections
+from service.api.acceptor import Acceptor
+from service.api.connections import ABSENT, Connections
 from service.api.listening import BACKLOG, ListenError, bind, start
 from service.api.settings import Settings
 
@@ -33,8 +34,8 @@ class Process:
     """What stands for a process here: an acceptor and its connections, on the loop that all share."""
 
     def __init__(self, listener: socket.socket, counts: list[int], index: int) -> None:
-        self.acceptor = Acceptor(listener.dup(), lambda: Connection(self.connections), counts, index)
-        self.connections = self.acceptor.connections
+        self.connections = Connections(counts, index)
+        self.acceptor = Acceptor(listener.dup(), lambda: Connection(self.connections), self.connections)
 
 
 @pytest.fixture
@@ -152,9 +153,10 @@ def test_want_of_descriptors_is_logged_and_outlived(
 
     async def take() -> None:
         shared = Exhausted(fileno=listener.dup().detach())
-        acceptor = Acceptor(shared, lambda: Connection(acceptor.connections), [0], 0)
+        connections = Connections([0], 0)
+        acceptor = Acceptor(shared, lambda: Connection(connections), connections)
         with clients(listener, 1):
-            await until(lambda: len(acceptor.connections) == 1)
+            await until(lambda: len(connections) == 1)
         acceptor.close()
 
     uvloop.run(take())

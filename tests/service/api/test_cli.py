@@ -11,7 +11,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +210,30 @@ def test_a_worker_that_dies_is_replaced_and_the_others_go_on(tiny_bundle: Path, 
         assert httpx.post(f"{url}/embed", content=png).status_code == 200
         process.terminate()
         assert process.wait(30) == 0
+
+
+def test_a_worker_that_got_all_connections_gives_some_to_the_other(tiny_bundle: Path, png: bytes) -> None:
+    with serving("--models", str(tiny_bundle), "--workers", "2") as (process, url), contextlib.ExitStack() as stack:
+        address = url.removeprefix("http://")
+        clients = [stack.enter_context(contextlib.closing(HTTPConnection(address))) for _ in range(6)]
+        wait_until(lambda: len(children(process)) == 2)
+
+        def shares() -> list[int]:
+            """Of each worker, how many of the clients it answers; they open another connection when told so."""
+            workers = Counter[str]()
+            for client in clients:
+                client.request("POST", "/embed", png)
+                answer = client.getresponse()
+                assert answer.read()
+                assert answer.status == 200
+                workers[answer.headers["x-request-id"][:16]] += 1
+            return sorted(workers.values())
+
+        standing = min(children(process))
+        os.kill(standing, signal.SIGSTOP)
+        assert shares() == [6]
+        os.kill(standing, signal.SIGCONT)
+        wait_until(lambda: shares() == [3, 3])
 
 
 def test_a_signal_that_comes_before_a_dead_worker_is_replaced_ends_well(tiny_bundle: Path) -> None:

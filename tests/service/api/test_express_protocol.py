@@ -1,20 +1,24 @@
 """Connections of the express: bodies in pieces, requests that follow each other, clients that leave, and the end."""
 
+import contextlib
 import http.client
 import io
 import json
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from service.api.connections import Connections
 from service.api.express import Express
 from service.api.express_queue import QueuedRequest
 from service.api.repository import Repository
+from service.api.settings import Settings
 
 
 def plain(body: bytes, *lines: str) -> bytes:
@@ -176,3 +180,54 @@ def test_who_leaves_the_queue_frees_the_place_and_is_counted(
     slow.wait_for(lambda: slow.metric("simvae_queue_items") == 0)
     assert len(queued) == 1
     assert slow.metric("simvae_requests_total", route="/embed", code="499") == 1
+
+
+@pytest.fixture
+def crowded(run: Any, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, list[int]]]:
+    """A server that takes itself for one of two, and how many connections it and the other have."""
+    monkeypatch.setattr("service.api.connections._LOOK_S", 0)
+    counts = [0, 0]
+    connections = Connections(counts, 0)
+    connections.open()
+    with run(Settings(models=tiny_bundle), connections=connections) as running:
+        yield running, counts
+
+
+@pytest.mark.parametrize("query", ["", "?variance=true", "?model=nobody"], ids=["short way", "long way", "refused"])
+def test_one_that_has_too_many_connections_gives_them_up_with_whole_answers(
+    crowded: tuple[Any, list[int]], png: bytes, query: str
+) -> None:
+    running, counts = crowded
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(connected(running)) for _ in range(4)]
+        running.wait_for(lambda: counts[0] == 4)
+        told = []
+        for client in clients[:3]:
+            client.sendall(plain(png).replace(b"/embed", b"/embed" + query.encode(), 1))
+            answer = answer_of(client)
+            assert json.loads(answer.read())
+            told.append(answer.getheader("connection"))
+        assert [client.recv(1) for client in clients[1:3]] == [b"", b""]
+        assert told == [None, "close", "close"]
+        running.wait_for(lambda: counts[0] == 2)
+        counts[1] = 2
+        for client in (clients[0], clients[3]):
+            client.sendall(plain(png))
+            answer = answer_of(client)
+            assert answer.read()
+            assert answer.getheader("connection") is None
+
+
+def test_a_connection_whose_body_still_comes_is_not_given_up(crowded: tuple[Any, list[int]], png: bytes) -> None:
+    """A client that still sends when a connection is closed is reset, and may lose the answer."""
+    running, counts = crowded
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(connected(running)) for _ in range(4)]
+        running.wait_for(lambda: counts[0] == 4)
+        lost = plain(png).replace(b"/embed", b"/nowhere", 1)
+        for client in clients[:2]:
+            for sent in (lost[:-20], lost[-20:] + lost[:-20]):
+                client.sendall(sent)
+                answer = answer_of(client)
+                assert answer.read()
+                assert (answer.status, answer.getheader("connection")) == (404, None)
