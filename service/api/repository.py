@@ -9,7 +9,7 @@ from service.api.errors import RequestError, UnknownModelError
 from service.api.metrics import Metrics
 from service.api.settings import Settings
 from service.engine.bundle import BundleError, find_bundles
-from service.engine.cpu import decode_threads, inference_threads, runners, usable_cpus
+from service.engine.cpu import inference_threads, usable_cpus
 from service.engine.engine import Engine, GpuOptions
 from service.engine.errors import DeviceError, NotReadyError
 from service.engine.images import DecodeLimits
@@ -166,8 +166,8 @@ class Repository:
         self._runtime = Runtime(
             max_items=settings.queue_items,
             max_bytes=settings.max_queue_bytes,
-            decode_threads=settings.decode_threads or decode_threads(cpus),
-            runners=runners(cpus),
+            decode_threads=settings.decode_threads,
+            cpus=cpus,
             max_batch=settings.max_batch,
             limits=DecodeLimits(settings.max_pixels),
             on_batch=self.metrics.batch,

@@ -1,24 +1,25 @@
 """Threads that run whatever waits, in batches, the moment they are free.
 
 While a batch runs, items gather; when it ends, up to `max_batch` of them go at once. So batches are as large as the
-load makes them, and at low load nothing waits for a timer. Where several threads are free and it pays, they share what
-waits. Knows neither ONNX nor HTTP: a lane is a callable. Every item has a reservation, which bounds the queue.
+load makes them, and at low load nothing waits for a timer; what is decoded waits for more of it only while all CPUs
+are busy. Where several threads are free and it pays, they share what waits. Knows neither ONNX nor HTTP: a lane is a
+callable. Every item has a reservation, which bounds the queue.
 """
 
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from service.engine import cpu
+from service.engine.backlog import Backlog
 from service.engine.decoding import decode_item
 from service.engine.errands import Errands
 from service.engine.errors import DeviceLostError, InferenceError, blame, not_run
 from service.engine.lane import Lane
+from service.engine.patience import Patience
 from service.engine.portions import Hold, Portions
-from service.engine.priority import Turns
 from service.engine.ticket import Item
 
 __all__ = ["Batcher", "Outcomes"]
@@ -38,6 +39,7 @@ class Batcher:
         on_batch: Called after each run that succeeded, with its number of items and its seconds.
         threads: How many batches may run at a time.
         hold: How long the device may be held.
+        patience: How long what waits does so for what is being decoded; None never.
     """
 
     def __init__(
@@ -46,15 +48,15 @@ class Batcher:
         on_batch: Callable[[int, float], None] | None = None,
         threads: int = 1,
         hold: Hold | None = None,
+        patience: Patience | None = None,
     ) -> None:
         self._settle = settle
         self._on_batch = on_batch
         self._portions = Portions(threads, hold or Hold())
-        self._lanes: dict[Lane[Any, Any], deque[Item]] = {}
-        self._turns = Turns()
+        self._backlog = Backlog(self._portions, patience or Patience())
         self._errands = Errands()
         self._open = True
-        self._idle = 0
+        self._idle = self._watching = 0
         self._wake = threading.Condition()
         # Daemons, because a library must not keep a program alive that forgot to close it.
         names = ["inference", *(f"inference-{number}" for number in range(2, threads + 1))]
@@ -70,15 +72,28 @@ class Batcher:
         """False once it was closed or one of its threads died."""
         return self._open
 
-    def put(self, lane: Lane[Any, Any], *items: Item) -> None:
-        """Queues items behind those of their lane; settles them with `NotReadyError` if nothing will ever run them."""
+    def expect(self, lane: Lane[Any, Any]) -> None:
+        """Tells that an item will be decoded, and put then or not, for which others of its lane may wait."""
         with self._wake:
+            self._backlog.expect(lane, 1)
+
+    def put(self, lane: Lane[Any, Any], *items: Item, expected: int = 0) -> None:
+        """Queues items behind those of their lane; settles them with `NotReadyError` if nothing will ever run them.
+
+        Args:
+            lane: Of the items.
+            items: Any number.
+            expected: How many were expected and are no longer, whether they are among the items or were settled.
+        """
+        with self._wake:
+            self._backlog.expect(lane, -expected)
             if self._open:
-                self._portions.came(lane)
-                self._lanes.setdefault(lane, deque()).extend(items)
-                self._wake.notify()
+                if items:
+                    self._backlog.put(lane, *items)
+                self._call_one()
                 return
-        self._settle([(item, not_run()) for item in items])
+        if items:
+            self._settle([(item, not_run()) for item in items])
 
     def run_here(self, lane: Lane[Any, Any], items: list[Item]) -> None:
         """Decodes, runs and settles at most `max_batch` items in the calling thread; beside what the others run."""
@@ -127,18 +142,16 @@ class Batcher:
         """Takes a batch and runs it; False when closed. Its own function, so nothing of the batch outlives it."""
         with self._wake:
             self._idle += 1
-            self._wake.wait_for(lambda: self._lanes or number in self._errands or not self._open)
+            self._wait(number)
             self._idle -= 1
             errand = self._errands.take(number)
             if errand is None:
-                if not self._lanes:
+                if not self._open:
                     return False
-                lane, items, refused = self._take()
-                self._portions.taken(len(items))
-                alone = len(items) == 1 and not self._lanes and self._idle == len(self._threads) - 1
+                lane, items, refused = self._backlog.take()
+                alone = len(items) == 1 and not self._backlog and self._idle == len(self._threads) - 1
                 alone = alone and self.pace_s(lane) >= cpu.WORTH_DIVIDING_S
-            if self._lanes:
-                self._wake.notify()
+            self._call_one()
         if errand is not None:
             errand.make()
             return True
@@ -154,31 +167,25 @@ class Batcher:
             self._settle([(item, not_run()) for item in items])
             raise
         with self._wake:
-            self._portions.done(lane, count, time.perf_counter() - taken_at)
+            self._backlog.done(lane, count, time.perf_counter() - taken_at)
         return True
 
-    def _take(self) -> tuple[Lane[Any, Any], list[Item], list[Outcome]]:
-        """From the lane whose turn it is, a thread's portion of items that are still wanted."""
-        lane = self._next_lane()
-        waiting = self._lanes[lane]
-        items: list[Item] = []
-        refused: list[Outcome] = []
-        most = self._portions.of(lane, len(waiting))
-        while waiting and len(items) < most:
-            item = waiting.popleft()
-            if refusal := item.ticket.refusal():
-                refused.append((item, refusal))
+    def _wait(self, number: int) -> None:
+        """For an errand, for items that are due, or for the end."""
+        while self._open and number not in self._errands:
+            if not self._backlog:
+                self._wake.wait()
+            elif (left_s := self._backlog.left_s) > 0:
+                self._watching += 1
+                self._wake.wait(left_s)
+                self._watching -= 1
             else:
-                items.append(item)
-        if not waiting:
-            del self._lanes[lane]
-        return lane, items, refused
+                return
 
-    def _next_lane(self) -> Lane[Any, Any]:
-        """The one whose first item is the oldest, of the priority whose turn it is."""
-        priority = self._turns.next({lane.priority for lane in self._lanes})
-        lanes = (lane for lane in self._lanes if lane.priority == priority)
-        return min(lanes, key=lambda lane: self._lanes[lane][0].admitted_at)
+    def _call_one(self) -> None:
+        """Has a free thread look, if there is something to take, or nobody who knows when there will be."""
+        if self._backlog and (not self._watching or self._backlog.left_s <= 0):
+            self._wake.notify()
 
     def _decode(self, items: list[Item]) -> None:
         """Decodes what was put undecoded; what cannot be, or is not wanted any more, is settled and taken out."""
@@ -232,8 +239,7 @@ class Batcher:
     def _stop(self) -> None:
         with self._wake:
             self._open = False
-            waiting = [item for lane in self._lanes.values() for item in lane]
-            self._lanes.clear()
+            waiting = self._backlog.clear()
             self._errands.refuse(not_run())
             self._wake.notify_all()
         if waiting:

@@ -20,6 +20,7 @@ from service.engine.errors import NotReadyError, not_run
 from service.engine.images import DecodeLimits
 from service.engine.inline import QUICK_S, Inline
 from service.engine.lane import Lane
+from service.engine.patience import Patience
 from service.engine.place import read_place
 from service.engine.portions import Hold
 from service.engine.priority import Priority
@@ -60,6 +61,7 @@ class Runtime:
         max_batch: The most items of one run of a model.
         limits: What one image may cost.
         runners: Batches that may run at a time on the CPU; None takes two where there are two CPUs.
+        cpus: CPUs that decode and run; None takes the usable ones.
         on_batch: Called after each run that succeeded, where it ran, with its number of items and seconds.
     """
 
@@ -72,14 +74,17 @@ class Runtime:
         max_batch: int = 64,
         limits: DecodeLimits | None = None,
         runners: int | None = None,
+        cpus: int | None = None,
         on_batch: Callable[[int, float], None] | None = None,
     ) -> None:
         self.max_items, self.max_bytes, self.max_batch = max_items, max_bytes, max_batch
         self.limits = limits or DecodeLimits()
         self._on_batch = on_batch
         self._admission = Admission(max_items, max_bytes)
-        threads = decode_threads or cpu.decode_threads(cpu.usable_cpus())
-        self.runners = runners or cpu.runners(cpu.usable_cpus())
+        cpus = cpus or cpu.usable_cpus()
+        threads = decode_threads or cpu.decode_threads(cpus)
+        self.runners = runners or cpu.runners(cpus)
+        self._patience = functools.partial(Patience, cpus, self.runners, threads)
         self._decoders = DecodePool(threads)
         self._batchers: dict[str, Batcher] = {}
         self._loops: dict[int, Inline] = {}
@@ -158,6 +163,7 @@ class Runtime:
                 elif each.decode is None:
                     batcher.put(lane, item)
                 else:
+                    batcher.expect(lane)
                     self._decoders.put(functools.partial(self._decode, item, lane, batcher), lane.priority)
         except Exception:  # only `reserve` raises, and then what was already started is no longer wanted
             ticket.cancel()
@@ -210,8 +216,8 @@ class Runtime:
             batcher = self._batchers.get(device)
             if batcher is None and not self._closed:
                 gpus = len(read_place(device).gpus)
-                hold = None if gpus else _HOLD_CPU
-                batcher = Batcher(self._settle, self._on_batch, gpus or self.runners, hold)
+                own = () if gpus else (_HOLD_CPU, self._patience())
+                batcher = Batcher(self._settle, self._on_batch, gpus or self.runners, *own)
                 self._batchers[device] = batcher
         if batcher is None or not batcher.alive:
             raise NotReadyError("The engine is closed, or its inference thread has died; start it again.")
@@ -220,8 +226,9 @@ class Runtime:
     def _decode(self, item: Item, lane: Lane[Any, Any], batcher: Batcher) -> None:
         outcome = (item.ticket.refusal() or decode_item(item)) if batcher.alive else not_run()
         if outcome is None:
-            batcher.put(lane, item)
+            batcher.put(lane, item, expected=1)
         else:
+            batcher.put(lane, expected=1)
             self._settle([(item, outcome)])
 
     def _settle(self, outcomes: Outcomes) -> None:

@@ -17,6 +17,7 @@ from service.engine.errors import (
     RequestCancelledError,
 )
 from service.engine.lane import Lane
+from service.engine.patience import Patience
 from service.engine.portions import Hold
 from service.engine.ticket import Item, Ticket
 
@@ -170,6 +171,62 @@ def test_what_would_take_too_long_is_run_in_several_batches_but_never_of_very_fe
     slow.wait(40)
     slow.batcher.close()
     assert least <= max(slow.sizes) <= most
+
+
+class Decoding:
+    """A batcher of one thread on one CPU, and a lane of which an item takes two milliseconds."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.done = threading.Semaphore(0)
+        self.lane = Lane(self._run, 64)
+        self.batcher = Batcher(lambda outcomes: self.done.release(len(outcomes)), patience=Patience(1))
+
+    def put(self, *, expected: int = 0) -> None:
+        self.batcher.put(self.lane, Item(Ticket(1), 0, 0, 1, decoded_at=time.perf_counter()), expected=expected)
+
+    def learn(self) -> None:
+        """From one item, what an item takes."""
+        self.put()
+        assert self.done.acquire(timeout=WAIT_S)
+
+    def _run(self, payloads: Sequence[int]) -> Sequence[int]:
+        self.sizes.append(len(payloads))
+        time.sleep(0.002 * len(payloads))
+        return payloads
+
+
+@pytest.fixture
+def decoding() -> Iterator[Decoding]:
+    decoding = Decoding()
+    decoding.learn()
+    yield decoding
+    decoding.batcher.close()
+
+
+def test_what_is_decoded_waits_for_what_is_being_decoded(decoding: Decoding, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.engine.patience.Patience.left_s", _as_long_as_it_takes)
+    for _ in range(5):
+        decoding.batcher.expect(decoding.lane)
+    for _ in range(4):
+        decoding.put(expected=1)
+    decoding.batcher.put(decoding.lane, expected=1)  # the last one cannot be decoded
+    for _ in range(4):
+        assert decoding.done.acquire(timeout=WAIT_S)
+    assert decoding.sizes == [1, 4]
+
+
+def _as_long_as_it_takes(patience: Patience, lane: Lane[int, int], *_: float) -> float:
+    return WAIT_S if patience.expected(lane) else 0.0
+
+
+def test_what_waits_for_something_that_does_not_come_is_run_all_the_same(decoding: Decoding) -> None:
+    decoding.batcher.expect(decoding.lane)
+    decoding.put()
+    decoding.put()
+    for _ in range(2):
+        assert decoding.done.acquire(timeout=WAIT_S)
+    assert sum(decoding.sizes) == 3
 
 
 def test_turns_of_bulk_are_short_where_somebody_may_come_and_long_where_nobody_did(bench: Bench) -> None:
