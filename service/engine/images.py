@@ -15,6 +15,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from service.engine.formats import FORMATS, IMAGE_SUFFIXES, count_tiff_parts, sniff_format
 from service.engine.input_spec import InputSpec
+from service.engine.plain_jpeg import read_plain_jpeg
 from service.engine.plain_png import read_plain_png
 
 __all__ = [
@@ -112,11 +113,16 @@ def decode_image(data: bytes, spec: InputSpec, limits: DecodeLimits) -> Pixels:
     try:
         if name == "PNG" and (plain := read_plain_png(data, limits.max_pixels)) is not None:
             return _fit(plain, spec)
+        least_px = (
+            2 * max(spec.height, spec.width) if spec.scaled_jpeg else None
+        )  # of a square, as EXIF may turn it yet
+        if name == "JPEG" and (plain := read_plain_jpeg(data, limits.max_pixels, least_px)) is not None:
+            return _fit(plain, spec)
         stream = io.BytesIO(data)  # for Pillow to tell a small PNG apart once more would take a fifth of the time
         with PngImageFile(stream) if name == "PNG" else Image.open(stream, formats=(name,)) as image:
             _check_size(image.width, image.height, limits)
-            if name == "JPEG" and spec.scaled_jpeg:
-                image.draft(None, (2 * max(spec.height, spec.width),) * 2)  # a square, as EXIF may turn the image yet
+            if name == "JPEG" and least_px is not None:
+                image.draft(None, (least_px, least_px))
             image.load()
             return _fit(image, spec)
     except (ImageError, MemoryError):
